@@ -1,0 +1,97 @@
+"""The agreement of all engines: a request goes in, a stream of text chunks comes out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from lightkorllm.engines.slots import Slots
+from lightkorllm.errors import BadRequest, Unsupported
+from lightkorllm.generation import WAITING, GenerationRequest, TokenChunk
+
+HEARTBEAT = 0.25  # seconds between two "still waiting" chunks
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do beyond plain sampling."""
+
+    beams: bool = False
+    adapters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What an engine knows of its model.
+
+    `context_length` is in tokens, for prompt and answer of one request together.
+    `chat_template` is the model's own Jinja source; None where it has none.
+    """
+
+    name: str
+    context_length: int
+    bos: str = ""
+    eos: str = ""
+    chat_template: str | None = None
+
+
+class Engine(ABC):
+    """One running model.
+
+    Closing the generator that `stream` returns ends the work and frees its slot, at any moment.
+    All methods may be called from several threads at once.
+    """
+
+    slots: Slots
+
+    @property
+    @abstractmethod
+    def info(self) -> ModelInfo:
+        """The model's description. Raises `EngineUnavailable` while it is loading."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request that came now would be worked on."""
+        return True
+
+    @abstractmethod
+    def count_tokens(self, text: str) -> int:
+        """How many tokens the model sees for `text` as a prompt, its one BOS included."""
+
+    def stream(self, request: GenerationRequest) -> Generator[TokenChunk, None, None]:
+        """Continue a prompt; stop strings are the reader's business, see `chat.ChatModel`.
+
+        Raises `EngineBusy` when the queue is full, `Unsupported` for what this engine cannot do,
+        `EngineUnavailable` while it is down and `EngineFailed` when an answer breaks off.
+        """
+        self.check(request)
+        with self.slots.line_up() as place:
+            while not place.wait(HEARTBEAT):
+                yield WAITING
+            yield from self._generate(request)
+
+    @abstractmethod
+    def _generate(self, request: GenerationRequest) -> Generator[TokenChunk, None, None]:
+        """The same, once a slot is ours."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End everything that was started. Closing twice is allowed."""
+
+    def check(self, request: GenerationRequest) -> None:
+        """Refuse what this engine cannot do, before anything is waited for."""
+        if request.params.num_beams > 1 and not self.capabilities.beams:
+            raise Unsupported(
+                "num_beams",
+                "이 엔진은 빔 탐색을 하지 못합니다. 1로 두거나 transformers 엔진을 쓰세요",
+            )
+        if request.adapter is not None and request.adapter not in self.capabilities.adapters:
+            known = ", ".join(self.capabilities.adapters) or "없음"
+            raise BadRequest(
+                "adapter", f"{request.adapter!r} 어댑터는 없습니다 (있는 어댑터: {known})"
+            )
