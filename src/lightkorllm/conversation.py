@@ -58,7 +58,9 @@ class Conversation:
 
     def without_oldest(self, count: int) -> Conversation:
         """The same conversation without its `count` oldest exchanges."""
-        return replace(self, turns=tuple(turn for group in self.exchanges[count:] for turn in group))
+        return replace(
+            self, turns=tuple(turn for group in self.exchanges[count:] for turn in group)
+        )
 
 
 def _groups(turns: tuple[Turn, ...]) -> Iterator[tuple[Turn, ...]]:

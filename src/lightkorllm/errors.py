@@ -128,7 +128,9 @@ class MissingPackage(SetupError):
     code = "missing_package"
 
     def __init__(self, purpose: str, *, extra: str) -> None:
-        super().__init__(f'{purpose} 설치되어 있지 않습니다. 설치: pip install "lightkorllm[{extra}]"')
+        super().__init__(
+            f'{purpose} 설치되어 있지 않습니다. 설치: pip install "lightkorllm[{extra}]"'
+        )
         self.extra = extra
 
 

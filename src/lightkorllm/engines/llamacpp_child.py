@@ -1,0 +1,89 @@
+"""The child process that holds llama.cpp: reads its settings from stdin, serves, ends with us.
+
+Run as `python -m lightkorllm.engines.llamacpp_child`. The first line of stdin is JSON (the key
+must not stand in a process list); the first line of stdout is `{"url": …}` or `{"error": …}`.
+When stdin closes, whatever the reason, the process ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what native code prints is log, not answer
+    settings = json.loads(sys.stdin.buffer.readline())
+    _end_with_parent(settings["parent"])
+    try:
+        server = _serve(settings)
+        answer.write(json.dumps({"url": server.listening_address}) + "\n")
+    except Exception as error:  # the parent turns it into its own error
+        answer.write(json.dumps({"error": str(error)}, ensure_ascii=False) + "\n")
+        answer.flush()
+        os._exit(1)
+    answer.flush()
+    sys.stdin.buffer.read()
+    os._exit(0)  # native threads are not waited for
+
+
+def _end_with_parent(parent: int) -> None:
+    """Linux kills us with the parent, even while loading holds Python's lock; else stdin tells."""
+    if sys.platform == "linux":
+        import ctypes
+
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def _serve(settings: dict[str, Any]) -> Any:
+    import xllamacpp
+
+    if settings["gpu_layers"] and settings["needs_gpu"] and not _gpus(xllamacpp):
+        raise RuntimeError("no GPU is visible to this build of llama.cpp")
+    params = xllamacpp.CommonParams()
+    params.model.path = settings["model"]
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.api_keys = [settings["key"]]
+    params.cors_origins = ""
+    params.ui = False
+    params.offline = True
+    params.n_ctx = settings["context_length"] * settings["n_parallel"]
+    params.n_parallel = settings["n_parallel"]
+    params.n_gpu_layers = settings["gpu_layers"]
+    params.cpuparams.n_threads = settings["threads"]
+    params.cpuparams_batch.n_threads = settings["threads"]
+    params.n_threads_http = 2 * settings["n_parallel"] + 8  # a stream keeps one busy
+    params.cache_ram_mib = settings["prompt_cache_mib"]
+    params.swa_full = True  # without it a sliding window forgets the prefix between turns
+    kv_type = getattr(xllamacpp.ggml_type, "GGML_TYPE_" + settings["kv_type"].upper())
+    params.cache_type_k = params.cache_type_v = kv_type
+    params.lora_adapters = [_adapter(xllamacpp, path) for path in settings["adapters"]]
+    params.lora_init_without_apply = True
+    return xllamacpp.Server(params)
+
+
+def _gpus(xllamacpp: Any) -> list[Any]:
+    cpu = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
+    return [device for device in xllamacpp.get_device_info() if device["type"] != cpu]
+
+
+def _adapter(xllamacpp: Any, path: str) -> Any:
+    adapter = xllamacpp.CommonAdapterLoraInfo()
+    adapter.path = path
+    adapter.scale = 1.0
+    return adapter
+
+
+if __name__ == "__main__":
+    threading.current_thread().name = "llamacpp"
+    main()

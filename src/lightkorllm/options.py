@@ -1,0 +1,287 @@
+"""Options, declared once: each field below is a flag, a `LIGHTKORLLM_*` variable and a TOML key.
+
+One precedence everywhere: command line, then environment, then config file, then the default.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from tyro.conf import UseAppendAction, arg
+
+from lightkorllm.errors import BadRequest, OptionError
+
+ENV_PREFIX = "LIGHTKORLLM_"
+
+OptionsT = TypeVar("OptionsT", bound="ModelOptions")
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """어떤 모델을 어떻게 올릴지 정합니다."""
+
+    quantized_model_dir: Annotated[
+        str | None, arg(aliases=["--model"], metavar="QUANTIZED_MODEL_DIR")
+    ] = None
+    """모델: .gguf 파일 또는 모델 폴더. 생략하면 내장 모델(Gemma 3 270M)을 씁니다."""
+
+    peft_lora_dir: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="PEFT_LORA_DIR")] = ()
+    """(선택) LoRA 어댑터. 이름=경로 꼴로 여러 번 줄 수 있습니다."""
+
+    device: Annotated[str, arg(metavar="DEVICE")] = "auto"
+    """모델을 올릴 장치: auto, cpu, cuda:0 …"""
+
+    context_length: Annotated[int, arg(metavar="CONTEXT_LENGTH")] = 0
+    """요청 하나의 문맥 길이(토큰). 0이면 모델의 최대 길이와 4096 중 작은 쪽입니다."""
+
+    n_parallel: Annotated[int, arg(metavar="N_PARALLEL")] = 4
+    """동시에 답하는 요청 수."""
+
+    max_queue: Annotated[int, arg(metavar="MAX_QUEUE")] = 32
+    """차례를 기다릴 수 있는 요청 수. 넘치면 429로 답합니다."""
+
+    threads: Annotated[int, arg(metavar="THREADS")] = 0
+    """계산에 쓸 CPU 스레드 수. 0이면 코어 하나를 남기고 씁니다."""
+
+    gpu_layers: Annotated[int, arg(metavar="GPU_LAYERS")] = -1
+    """GPU에 올릴 층 수(GGUF). -1이면 되는 만큼 모두 올립니다."""
+
+    kv_type: Literal["f16", "q8_0", "q4_0"] = "f16"
+    """KV 캐시의 자료형. q8_0은 KV 메모리를 절반 가까이 줄입니다."""
+
+    seed: Annotated[int | None, arg(metavar="SEED")] = None
+    """요청에 seed가 없을 때 쓸 난수 씨앗. 생략하면 매번 새로 뽑습니다."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "context_length", "max_queue", "threads")
+        _at_least(self, 1, "n_parallel")
+        _at_least(self, -1, "gpu_layers")
+
+
+@dataclass(frozen=True)
+class ChatOptions(ModelOptions):
+    """모델과 어떻게 말할지 정합니다."""
+
+    max_new_token: Annotated[int, arg(metavar="MAX_NEW_TOKEN")] = 256
+    """답 하나에서 새로 만들 최대 토큰 수."""
+
+    num_beams: Annotated[int, arg(metavar="NUM_BEAMS")] = 1
+    """빔 탐색의 빔 수. 1보다 크면 transformers 엔진이 필요하고 스트리밍은 할 수 없습니다."""
+
+    early_stopping: bool = False
+    """빔 탐색에서 빔이 다 끝나는 즉시 멈춥니다."""
+
+    max_history: Annotated[int, arg(metavar="MAX_HISTORY")] = 0
+    """대화 프롬프트에 넣을 지난 문답 수의 상한. 0이면 문맥에 들어가는 만큼 넣습니다."""
+
+    human_str: Annotated[str, arg(metavar="HUMAN_STR")] = "### 사용자"
+    """프롬프트에서 사용자 말 앞에 붙는 이름표."""
+
+    ai_str: Annotated[str, arg(metavar="AI_STR")] = "### AI"
+    """프롬프트에서 AI 말 앞에 붙는 이름표."""
+
+    stop_str: Annotated[str, arg(metavar="STOP_STR")] = "### 사용자"
+    """이 문자열이 나오면 답을 끝냅니다."""
+
+    prompt_format: Annotated[str, arg(metavar="PROMPT_FORMAT")] = "auto"
+    """프롬프트 형식: auto, lightkor, koalpaca, kullm_ko, eeve, chatml, template …"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least(self, 1, "max_new_token", "num_beams")
+        _at_least(self, 0, "max_history")
+        for name in ("human_str", "ai_str"):
+            if not getattr(self, name).strip():
+                raise OptionError(f"--{name}", "이름표는 비워 둘 수 없습니다")
+
+
+@dataclass(frozen=True)
+class ServeOptions(ChatOptions):
+    """한국어 LLM을 HTTP API로 서비스합니다."""
+
+    host: Annotated[str, arg(metavar="HOST")] = "127.0.0.1"
+    """서버 주소. 0.0.0.0이면 다른 컴퓨터에서도 접속할 수 있습니다."""
+
+    port: Annotated[int, arg(metavar="PORT")] = 5989
+    """서버 포트."""
+
+    ngrock: Annotated[bool, arg(aliases=["--ngrok"])] = False
+    """ngrok 공개 주소를 엽니다. pip install "lightkorllm[tunnel]"이 필요합니다."""
+
+    ngrock_token: Annotated[str | None, arg(aliases=["--ngrok_token"], metavar="NGROCK_TOKEN")] = (
+        None
+    )
+    """ngrok 인증 토큰. NGROK_AUTHTOKEN 환경 변수로도 줄 수 있습니다."""
+
+    api_key: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="API_KEY")] = ()
+    """API 키. 여러 번 줄 수 있고, 하나라도 있으면 Authorization: Bearer 헤더가 필요합니다."""
+
+    max_body: Annotated[int, arg(metavar="MAX_BODY")] = 1024 * 1024
+    """요청 본문의 최대 크기(바이트). 넘으면 413으로 답합니다."""
+
+    drain_seconds: Annotated[int, arg(metavar="DRAIN_SECONDS")] = 10
+    """끝낼 때 하던 답을 기다려 주는 시간(초)."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """로그를 어디까지 보일지."""
+
+    config: Annotated[Path | None, arg(metavar="FILE")] = None
+    """같은 옵션을 적은 TOML 파일. 명령줄, 환경 변수, 파일, 기본값 차례로 우선합니다."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least(self, 1, "max_body")
+        _at_least(self, 0, "drain_seconds")
+        if not 1 <= self.port <= 65535:
+            raise OptionError("--port", f"1 이상 65535 이하여야 합니다 (받은 값: {self.port})")
+
+
+def _at_least(options: ModelOptions, low: int, *names: str) -> None:
+    for name in names:
+        value = getattr(options, name)
+        if value < low:
+            raise OptionError(f"--{name}", f"{low} 이상이어야 합니다 (받은 값: {value})")
+
+
+def load(
+    kind: type[OptionsT],
+    argv: Sequence[str],
+    *,
+    prog: str,
+    environ: Mapping[str, str] = os.environ,
+) -> OptionsT:
+    """Options of `kind` from a command line, the environment and the config file it names.
+
+    Raises `OptionError` with the place of the fault; exits as command lines do on `--help` and
+    on a flag that does not exist.
+    """
+    lower = {**_from_file(kind, _config_path(argv, environ)), **_from_environment(kind, environ)}
+    repeated = {name: lower.pop(name) for name in _repeatable(kind) if name in lower}
+    options = _from_command_line(kind, argv, prog=prog, default=kind(**lower))
+    return replace(options, **{k: v for k, v in repeated.items() if not getattr(options, k)})
+
+
+def _from_command_line(
+    kind: type[OptionsT], argv: Sequence[str], *, prog: str, default: OptionsT
+) -> OptionsT:
+    import tyro
+
+    try:
+        return tyro.cli(
+            kind,
+            prog=prog,
+            args=list(argv),
+            default=default,
+            use_underscores=True,
+        )
+    except SystemExit as stop:
+        if stop.code:
+            sys.stderr.write(f"명령줄 옵션을 알아듣지 못했습니다. 확인: {prog} --help\n")
+        raise
+
+
+def _repeatable(kind: type[ModelOptions]) -> list[str]:
+    return [f.name for f in fields(kind) if isinstance(f.default, tuple)]
+
+
+def _config_path(argv: Sequence[str], environ: Mapping[str, str]) -> Path | None:
+    path = environ.get(ENV_PREFIX + "CONFIG") or None
+    for here, following in zip(argv, [*argv[1:], ""], strict=True):
+        if here == "--config":
+            path = following
+        elif here.startswith("--config="):
+            path = here.partition("=")[2]
+    return Path(path) if path else None
+
+
+def _from_file(kind: type[ModelOptions], path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise OptionError(
+            "--config", f"{path} 파일을 읽을 수 없습니다 ({error.strerror})"
+        ) from None
+    except ValueError as error:
+        raise OptionError("--config", f"{path} 파일이 올바른 TOML이 아닙니다 ({error})") from None
+    hints = _field_types(kind)
+    unknown = sorted(set(table) - set(hints))
+    if unknown:
+        raise OptionError("--config", f"{path} 파일에 모르는 항목이 있습니다: {', '.join(unknown)}")
+    return {name: _typed(f"{path}의 {name}", value, hints[name]) for name, value in table.items()}
+
+
+def _from_environment(kind: type[ModelOptions], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Unknown `LIGHTKORLLM_*` names are errors too: a typo must not be silent."""
+    hints = _field_types(kind)
+    found = {}
+    for variable, text in environ.items():
+        name = variable.removeprefix(ENV_PREFIX).lower()
+        if not variable.startswith(ENV_PREFIX) or not text:
+            continue
+        if name not in hints:
+            raise OptionError(variable, "그런 옵션은 없습니다. 환경 변수 이름을 확인하세요")
+        found[name] = _typed(variable, _from_text(text, hints[name]), hints[name])
+    return found
+
+
+def _field_types(kind: type[ModelOptions]) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return {f.name: hints[f.name] for f in fields(kind)}
+
+
+def _from_text(text: str, hint: Any) -> Any:
+    if get_origin(hint) is tuple:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if hint is bool:
+        return {"1": True, "true": True, "0": False, "false": False}.get(text.lower(), text)
+    if int in (hint, *get_args(hint)):
+        try:
+            return int(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _typed(place: str, value: Any, hint: Any) -> Any:
+    """`value` as the field wants it. Raises `OptionError` naming `place` where it does not fit."""
+    if get_origin(hint) is tuple:
+        items = [value] if isinstance(value, str) else value
+        if isinstance(items, list) and all(isinstance(item, str) for item in items):
+            return tuple(items)
+        raise OptionError(place, f"문자열 목록이어야 합니다 (받은 값: {value!r})")
+    if get_origin(hint) is Literal:
+        if value in get_args(hint):
+            return value
+        raise OptionError(
+            place, f"{', '.join(get_args(hint))} 중 하나여야 합니다 (받은 값: {value!r})"
+        )
+    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if Path in kinds:
+        return Path(value)
+    if type(value) in kinds:
+        return value
+    wanted = {int: "정수", bool: "true 또는 false", str: "문자열"}[kinds[0]]
+    raise OptionError(place, f"{wanted}여야 합니다 (받은 값: {value!r})")
+
+
+def split_adapter(text: str) -> tuple[str, str]:
+    """`name=path` or `path` as (name, path); a bare path is named after its last part."""
+    name, sign, path = text.partition("=")
+    if not sign:
+        return Path(text).stem or "adapter", text
+    if not name.strip() or not path.strip():
+        raise BadRequest("peft_lora_dir", f"이름=경로 꼴이어야 합니다 (받은 값: {text!r})")
+    return name.strip(), path.strip()

@@ -1,0 +1,1 @@
+"""The HTTP server: Flask application, served by waitress."""

@@ -1,0 +1,75 @@
+"""`POST /inferweb` and `POST /chatweb`: the original's routes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from lightkorllm.chat import Question
+from lightkorllm.errors import LightKorError
+from lightkorllm.generation import Reply, SamplingParams, TokenChunk
+from lightkorllm.server import sse, wire
+from lightkorllm.server.guard import ClientGone, Guard
+from lightkorllm.server.loading import ModelHolder
+
+log = logging.getLogger(__name__)
+
+
+def blueprint(
+    holder: ModelHolder, guard: Guard, *, labels: wire.Labels, defaults: SamplingParams
+) -> Blueprint:
+    routes = Blueprint("legacy", __name__)
+
+    @routes.post("/inferweb")
+    def inferweb() -> Response:
+        return _answer(wire.read_body(wire.InferBody, request.get_data()))
+
+    @routes.post("/chatweb")
+    def chatweb() -> Response:
+        return _answer(wire.read_body(wire.ChatBody, request.get_data()))
+
+    def _answer(body: wire.InferBody) -> Response:
+        params = wire.params_from(body, defaults)
+        conversation = wire.conversation_from(body, labels)
+        model = holder.model
+        question = model.prepare(conversation, params, adapter=body.adapter)
+        with ExitStack() as stack:
+            stack.enter_context(guard.answering())
+            chunks = stack.enter_context(closing(model.stream(question)))
+            watched = guard.watch(chunks, _client_gone())
+            if body.stream:
+                first = next(watched)  # what is refused is refused before headers leave
+                events = _events(first, watched, body, question)
+                return sse.response(events, close=stack.pop_all().close)
+            return jsonify(_whole(Reply.join(watched), body, question))
+
+    def _events(
+        first: TokenChunk, rest: Iterator[TokenChunk], body: wire.InferBody, question: Question
+    ) -> Iterator[str | None]:
+        seen = [first]
+        try:
+            yield sse.event({"delta": first.text}) if first.text else None
+            for chunk in rest:
+                seen.append(chunk)
+                yield sse.event({"delta": chunk.text}) if chunk.text else None
+            yield sse.event(_whole(Reply.join(seen), body, question))
+        except LightKorError as error:
+            log.warning("답이 중간에 끊겼습니다: %s", error.message)
+            yield sse.event(wire.error_body(error))
+        except ClientGone:
+            return
+
+    def _whole(reply: Reply, body: wire.InferBody, question: Question) -> dict[str, Any]:
+        return wire.answer_to(body, reply, labels, dropped=question.dropped)
+
+    return routes
+
+
+def _client_gone() -> Callable[[], bool]:
+    """Asks the WSGI server whether the client has left; no other server than waitress knows."""
+    check: Callable[[], bool] | None = request.environ.get("waitress.client_disconnected")
+    return check or (lambda: False)

@@ -1,0 +1,46 @@
+"""Server-sent events: an answer that is sent while it is made."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from flask import Response
+
+PING_EVERY = 1.0  # seconds of silence between two comments
+_COMMENT = ": ...\n\n"
+
+HEADERS = {
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",  # nginx would collect the whole answer
+}
+
+
+def event(data: Any) -> str:
+    """One event with `data` as JSON; Hangul stays Hangul."""
+    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"
+
+
+def response(events: Iterator[str | None], *, close: Callable[[], None]) -> Response:
+    """A streaming answer of `events`; None means "still waiting" and becomes a comment.
+
+    `close` is called when the answer ends or its client leaves, even if it never began.
+    """
+    answer = Response(_with_comments(events), mimetype="text/event-stream", headers=HEADERS)
+    answer.headers["Content-Type"] = "text/event-stream; charset=utf-8"
+    answer.call_on_close(close)
+    return answer
+
+
+def _with_comments(events: Iterator[str | None]) -> Iterator[str]:
+    yield _COMMENT  # sends the headers at once
+    last = time.monotonic()
+    for item in events:
+        if item is not None:
+            last = time.monotonic()
+            yield item
+        elif time.monotonic() - last >= PING_EVERY:
+            last = time.monotonic()
+            yield _COMMENT
