@@ -10,7 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from lightkorllm.chat import Question
-from lightkorllm.errors import LightKorError
+from lightkorllm.errors import LightKorError, Unsupported
 from lightkorllm.generation import Reply, SamplingParams, TokenChunk
 from lightkorllm.server import sse, wire
 from lightkorllm.server.guard import ClientGone, Guard
@@ -34,6 +34,8 @@ def blueprint(
 
     def _answer(body: wire.InferBody) -> Response:
         params = wire.params_from(body, defaults)
+        if body.stream and params.num_beams > 1:
+            raise Unsupported("num_beams", "빔 탐색은 스트리밍과 함께 쓸 수 없습니다")
         conversation = wire.conversation_from(body, labels)
         model = holder.model
         question = model.prepare(conversation, params, adapter=body.adapter)

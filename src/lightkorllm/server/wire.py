@@ -130,7 +130,11 @@ def _strings(value: Any, place: str) -> Iterator[tuple[str, str]]:
 
 def read_body(kind: type[BodyT], data: bytes) -> BodyT:
     """A request body of `kind`. Raises `BadRequest` that names the first wrong field."""
-    value = read_json(data)
+    return check_body(kind, read_json(data))
+
+
+def check_body(kind: type[BodyT], value: Any) -> BodyT:
+    """The same for JSON that was read already."""
     if not isinstance(value, dict):
         raise BadRequest("", f"요청 본문은 JSON 객체여야 합니다 (받은 것: {_kind_of(value)})")
     try:

@@ -1,0 +1,109 @@
+"""Shared fixtures: a server on the echo engine over a real socket, and the real embedded model."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from lightkorllm import embedded, prompts
+from lightkorllm.chat import ChatModel
+from lightkorllm.engines.base import Engine
+from lightkorllm.engines.echo import EchoEngine, Script
+from lightkorllm.engines.llamacpp import LlamaCppEngine, LlamaCppSettings
+from lightkorllm.options import ServeOptions
+from lightkorllm.prompts.base import Settings
+from lightkorllm.server.app import create_app
+from lightkorllm.server.door import Door
+from lightkorllm.server.guard import Guard
+from lightkorllm.server.loading import ModelHolder
+
+
+@dataclass
+class LiveServer:
+    """A server in this process, on a real socket."""
+
+    engine: Engine
+    guard: Guard
+    door: Door
+
+    @property
+    def port(self) -> int:
+        return self.door.port
+
+    def idle(self, within: float = 5.0) -> bool:
+        """Whether every slot is free (again) within so many seconds."""
+        end = time.monotonic() + within
+        slots = self.engine.slots
+        while slots.busy or slots.waiting or self.guard.active:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
+        return True
+
+
+def chat_on(engine: Engine, *, max_history: int = 0, name: str = "lightkor") -> ChatModel:
+    """A chat model on an engine, in a named prompt format."""
+    return ChatModel(engine, prompts.get(name, Settings()), max_history=max_history)
+
+
+Serve = Callable[..., LiveServer]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts servers: `serve(script, slots=2)` or `serve(engine=engine, api_key=("k",))`."""
+    started: list[tuple[LiveServer, threading.Thread]] = []
+
+    def start(
+        script: Script | None = None,
+        *,
+        engine: Engine | None = None,
+        slots: int = 4,
+        queue: int = 32,
+        max_history: int = 0,
+        **options: object,
+    ) -> LiveServer:
+        engine = engine or EchoEngine(*([script] if script else []), slots=slots, queue=queue)
+        settings = ServeOptions(**options)  # type: ignore[arg-type]
+        guard, door = Guard(), Door("127.0.0.1", 0)
+        holder = ModelHolder.of(chat_on(engine, max_history=max_history))
+        app = create_app(holder, settings, guard=guard)
+        threads = engine.slots.count + engine.slots.queue + 8
+        thread = threading.Thread(target=door.serve, args=(app,), kwargs={"threads": threads})
+        thread.start()
+        live = LiveServer(engine, guard, door)
+        started.append((live, thread))
+        return live
+
+    yield start
+    for live, thread in started:
+        live.guard.drain(0)
+        live.door.stop()
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def embedded_gguf() -> Path:
+    """The real embedded model's file."""
+    return embedded.path()
+
+
+@pytest.fixture(scope="session")
+def llamacpp(embedded_gguf: Path) -> Iterator[LlamaCppEngine]:
+    """One llama.cpp engine with the real embedded model, for the whole session."""
+    engine = LlamaCppEngine(
+        LlamaCppSettings(
+            embedded_gguf, name=embedded.NAME, context_length=1024, n_parallel=4, queue=16
+        )
+    )
+    yield engine
+    engine.close()
