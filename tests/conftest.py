@@ -4,57 +4,23 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-os.environ["HF_HUB_OFFLINE"] = "1"
-
-from lightkorllm import embedded, prompts
-from lightkorllm.chat import ChatModel
+from lightkorllm import embedded
 from lightkorllm.engines.base import Engine
 from lightkorllm.engines.echo import EchoEngine, Script
 from lightkorllm.engines.llamacpp import LlamaCppEngine, LlamaCppSettings
 from lightkorllm.options import ServeOptions
-from lightkorllm.prompts.base import Settings
 from lightkorllm.server.app import create_app
 from lightkorllm.server.door import Door
 from lightkorllm.server.guard import Guard
 from lightkorllm.server.loading import ModelHolder
+from live import LiveServer, Serve, chat_on
 
-
-@dataclass
-class LiveServer:
-    """A server in this process, on a real socket."""
-
-    engine: Engine
-    guard: Guard
-    door: Door
-
-    @property
-    def port(self) -> int:
-        return self.door.port
-
-    def idle(self, within: float = 5.0) -> bool:
-        """Whether every slot is free (again) within so many seconds."""
-        end = time.monotonic() + within
-        slots = self.engine.slots
-        while slots.busy or slots.waiting or self.guard.active:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.01)
-        return True
-
-
-def chat_on(engine: Engine, *, max_history: int = 0, name: str = "lightkor") -> ChatModel:
-    """A chat model on an engine, in a named prompt format."""
-    return ChatModel(engine, prompts.get(name, Settings()), max_history=max_history)
-
-
-Serve = Callable[..., LiveServer]
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ class ChatModel:
         Closing the generator ends the work. The last chunk has the `finish_reason`.
         """
         prompt = question.prompt
-        text = ReplyText(stops=(*prompt.stop, *question.params.stop), ai_labels=prompt.ai_labels)
+        text = ReplyText(stops=question.params.stop, marks=prompt.stop, ai_labels=prompt.ai_labels)
         with closing(self.engine.stream(_request(question))) as chunks:
             for chunk in chunks:
                 shown = text.feed(chunk.text)

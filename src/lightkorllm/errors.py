@@ -7,7 +7,9 @@ LightKorError
 │   │   └── TemplateFailed   the model's own chat template refused the conversation
 │   ├── ContextOverflow      the question alone is longer than the context
 │   ├── BodyTooLarge         the request body is over the limit
-│   └── Unauthorized         no valid API key came with the request
+│   ├── Unauthorized         no valid API key came with the request
+│   ├── NoSuchRoute          there is nothing at that address
+│   └── WrongMethod          the address wants another HTTP method
 ├── SetupError               the program was started in a way that cannot work
 │   ├── OptionError          a command-line, environment or config value is wrong
 │   ├── MissingPackage       an optional package is not installed
@@ -103,6 +105,28 @@ class Unauthorized(UserError):
 
     def __init__(self) -> None:
         super().__init__("API 키가 필요합니다. `Authorization: Bearer <키>` 헤더를 보내 주세요.")
+
+
+class NoSuchRoute(UserError):
+    """There is nothing at the address that was asked for."""
+
+    code = "not_found"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "그런 주소는 없습니다. POST /inferweb, POST /chatweb, GET /health 를 쓸 수 있습니다."
+        )
+
+
+class WrongMethod(UserError):
+    """The address wants another HTTP method."""
+
+    code = "method_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "이 주소는 다른 메서드로 불러야 합니다. /inferweb 과 /chatweb 은 POST입니다."
+        )
 
 
 class SetupError(LightKorError):

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client import call, deltas, events
 
-from conftest import Serve
+from client import call, deltas, events
 from lightkorllm.engines.echo import EchoEngine, endless, saying
+from live import Serve
 
 SEED = Path(__file__).parent / "seed"
 ASK = {"input": "안녕?"}

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from lightkorllm import chat
 from lightkorllm.errors import (
     BodyTooLarge,
-    EngineBusy,
-    EngineUnavailable,
     LightKorError,
-    Unauthorized,
+    NoSuchRoute,
     UserError,
+    WrongMethod,
 )
 from lightkorllm.options import ServeOptions
-from lightkorllm.server import legacy, wire
+from lightkorllm.server import faults, legacy, wire
 from lightkorllm.server.guard import ClientGone, Guard, Keys
 from lightkorllm.server.loading import ModelHolder
-
-log = logging.getLogger(__name__)
 
 OPEN_ROUTES = frozenset({"health"})  # endpoints that need no key
 
@@ -55,65 +50,35 @@ def create_app(holder: ModelHolder, options: ServeOptions, *, guard: Guard | Non
 
 
 def _answer_errors_in_json(app: Flask, options: ServeOptions) -> None:
-    @app.errorhandler(LightKorError)
-    def ours(error: LightKorError) -> tuple[Response, int]:
-        return _json(error)
+    @app.errorhandler(Exception)
+    def ours_or_a_bug(error: Exception) -> _Answer:
+        return _json(faults.told(error))
 
     @app.errorhandler(RequestEntityTooLarge)
-    def too_large(error: RequestEntityTooLarge) -> tuple[Response, int]:
+    def too_large(error: RequestEntityTooLarge) -> _Answer:
         return _json(BodyTooLarge(options.max_body))
 
     @app.errorhandler(HTTPException)
-    def http(error: HTTPException) -> tuple[Response, int]:
-        return http_error(error.code or 500)
+    def http(error: HTTPException) -> _Answer:
+        return _json(_of_http(error.code), error.code)
 
     @app.errorhandler(ClientGone)
     def gone(error: ClientGone) -> tuple[str, int]:
         return "", 499  # nobody reads it
 
-    @app.errorhandler(Exception)
-    def last_guard(error: Exception) -> tuple[Response, int]:
-        log.error("뜻밖의 오류입니다", exc_info=error)
-        return _json(
-            LightKorError("서버 안에서 뜻밖의 오류가 났습니다. 서버 로그를 확인해 주세요.")
-        )
+
+_Answer = tuple[Response, int, dict[str, str]]
 
 
-def _json(error: LightKorError) -> tuple[Response, int]:
-    answer = jsonify(wire.error_body(error))
-    if isinstance(error, EngineBusy | EngineUnavailable):
-        answer.headers["Retry-After"] = str(error.retry_after)
-    if isinstance(error, Unauthorized):
-        answer.headers["WWW-Authenticate"] = "Bearer"
-    return answer, status_of(error)
+def _json(error: LightKorError, status: int | None = None) -> _Answer:
+    return jsonify(faults.body(error)), status or faults.status(error), faults.headers(error)
 
 
-def status_of(error: LightKorError) -> int:
-    """The HTTP status of an error."""
-    match error:
-        case BodyTooLarge():
-            return 413
-        case Unauthorized():
-            return 401
-        case UserError():
-            return 400
-        case EngineBusy():
-            return 429
-        case EngineUnavailable():
-            return 503
+def _of_http(status: int | None) -> LightKorError:
+    match status:
+        case 404:
+            return NoSuchRoute()
+        case 405:
+            return WrongMethod()
         case _:
-            return 500
-
-
-_HTTP_MESSAGES = {
-    404: "그런 주소는 없습니다. POST /inferweb, POST /chatweb, GET /health 를 쓸 수 있습니다.",
-    405: "이 주소는 다른 메서드로 불러야 합니다. /inferweb 과 /chatweb 은 POST입니다.",
-}
-
-
-def http_error(status: int) -> tuple[Response, int]:
-    """An error of HTTP itself, in the same envelope."""
-    error = UserError(_HTTP_MESSAGES.get(status, "요청을 처리할 수 없습니다."))
-    body = wire.error_body(error)
-    body["error"]["code"] = {404: "not_found", 405: "method_not_allowed"}.get(status, error.code)
-    return jsonify(body), status
+            return UserError("요청을 처리할 수 없습니다.")

@@ -16,7 +16,7 @@ from waitress.server import create_server
 from waitress.task import ErrorTask
 
 from lightkorllm.errors import BodyTooLarge, OptionError, PortInUse, UserError
-from lightkorllm.server import wire
+from lightkorllm.server import faults
 
 CONNECTIONS = 1000  # open ones, idle ones included
 IDLE_SECONDS = 120  # after which a silent connection is closed
@@ -91,7 +91,7 @@ class _JsonErrorTask(ErrorTask):  # type: ignore[misc]
         status, headers, _ = self.request.error.to_response(None)
         limit = self.channel.server.adj.max_request_body_size
         error = BodyTooLarge(limit) if status.startswith("413") else UserError(_BROKEN)
-        body = json.dumps(wire.error_body(error), ensure_ascii=False).encode("utf-8")
+        body = json.dumps(faults.body(error), ensure_ascii=False).encode("utf-8")
         kept = [(name, value) for name, value in headers if name.lower() != "content-type"]
         self.status = status
         self.response_headers.extend([*kept, ("Content-Type", "application/json; charset=utf-8")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from typing import Any
@@ -10,13 +9,11 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from lightkorllm.chat import Question
-from lightkorllm.errors import LightKorError, Unsupported
+from lightkorllm.errors import Unsupported
 from lightkorllm.generation import Reply, SamplingParams, TokenChunk
 from lightkorllm.server import sse, wire
-from lightkorllm.server.guard import ClientGone, Guard
+from lightkorllm.server.guard import Guard
 from lightkorllm.server.loading import ModelHolder
-
-log = logging.getLogger(__name__)
 
 
 def blueprint(
@@ -53,17 +50,11 @@ def blueprint(
         first: TokenChunk, rest: Iterator[TokenChunk], body: wire.InferBody, question: Question
     ) -> Iterator[str | None]:
         seen = [first]
-        try:
-            yield sse.event({"delta": first.text}) if first.text else None
-            for chunk in rest:
-                seen.append(chunk)
-                yield sse.event({"delta": chunk.text}) if chunk.text else None
-            yield sse.event(_whole(Reply.join(seen), body, question))
-        except LightKorError as error:
-            log.warning("답이 중간에 끊겼습니다: %s", error.message)
-            yield sse.event(wire.error_body(error))
-        except ClientGone:
-            return
+        yield sse.event({"delta": first.text}) if first.text else None
+        for chunk in rest:
+            seen.append(chunk)
+            yield sse.event({"delta": chunk.text}) if chunk.text else None
+        yield sse.event(_whole(Reply.join(seen), body, question))
 
     def _whole(reply: Reply, body: wire.InferBody, question: Question) -> dict[str, Any]:
         return wire.answer_to(body, reply, labels, dropped=question.dropped)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from flask import Response
+
+from lightkorllm.server import faults
+from lightkorllm.server.guard import ClientGone
+
+log = logging.getLogger(__name__)
 
 PING_EVERY = 1.0  # seconds of silence between two comments
 _COMMENT = ": ...\n\n"
@@ -37,10 +43,22 @@ def response(events: Iterator[str | None], *, close: Callable[[], None]) -> Resp
 def _with_comments(events: Iterator[str | None]) -> Iterator[str]:
     yield _COMMENT  # sends the headers at once
     last = time.monotonic()
-    for item in events:
+    for item in _with_error(events):
         if item is not None:
             last = time.monotonic()
             yield item
         elif time.monotonic() - last >= PING_EVERY:
             last = time.monotonic()
             yield _COMMENT
+
+
+def _with_error(events: Iterator[str | None]) -> Iterator[str | None]:
+    """The status has left already, so a fault is told as the last event."""
+    try:
+        yield from events
+    except ClientGone:
+        return
+    except Exception as error:  # the last guard: a stream must not just end
+        fault = faults.told(error)
+        log.warning("답이 중간에 끊겼습니다: %s", fault.message)
+        yield event(faults.body(fault))

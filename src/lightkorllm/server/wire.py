@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from lightkorllm.conversation import Conversation, Role
-from lightkorllm.errors import BadRequest, LightKorError
+from lightkorllm.errors import BadRequest
 from lightkorllm.generation import Reply, SamplingParams
 
 BodyT = TypeVar("BodyT", bound="Body")
@@ -157,18 +157,18 @@ _PROBLEMS = {
 
 
 def _bad_request(error: ErrorDetails, kind: type[Body]) -> BadRequest:
-    place = _place(part for part in error["loc"] if part not in ("str", "list[str]") or part == "")
+    place = _place(error["loc"])
+    if error["loc"][:1] == ("stop",):  # pydantic adds which kind of the two it tried
+        return BadRequest("stop", "문자열 또는 문자열 목록이어야 합니다")
     if error["type"] == "extra_forbidden":
         return BadRequest(place, "모르는 항목입니다" + _guess(str(error["loc"][-1]), kind))
     problem = _PROBLEMS.get(error["type"], "올바르지 않은 값입니다")
-    if error["loc"] and error["loc"][0] == "stop":
-        problem = "문자열 또는 문자열 목록이어야 합니다"
     if error["type"] == "missing":
-        return BadRequest(_place(error["loc"]), problem)
+        return BadRequest(place, problem)
     return BadRequest(place, f"{problem} (받은 값: {_kind_of(error['input'])})")
 
 
-def _place(parts: Any) -> str:
+def _place(parts: Iterable[int | str]) -> str:
     text = ""
     for part in parts:
         text += f"[{part}]" if isinstance(part, int) else f".{part}"
@@ -255,15 +255,3 @@ def _exchanges(said: Sequence[tuple[Role, str]]) -> int:
     for role, _ in said:
         conversation = conversation.add(role, "")
     return len(conversation.exchanges)
-
-
-def error_body(error: LightKorError) -> dict[str, Any]:
-    """The JSON of an error, in OpenAI's envelope."""
-    return {
-        "error": {
-            "message": error.message,
-            "type": "invalid_request_error" if isinstance(error, BadRequest) else error.code,
-            "param": error.param,
-            "code": error.code,
-        }
-    }
