@@ -72,20 +72,26 @@ def exchange(
 ) -> Generator[Head | bytes | None, None, None]:
     """The answer's `Head`, then its bytes as they come, with `None` at each silent heartbeat.
 
-    Closing the generator closes the connection. Raises `EngineUnavailable` where nobody answers
-    the door and `EngineFailed` where the answer breaks off, is not HTTP, or stays silent for
-    longer than `patience` seconds.
+    Closing the generator closes the connection. Raises `EngineUnavailable` where the connection
+    is lost before an answer begins, so that asking again does no harm, and `EngineFailed` where
+    the answer breaks off, is not HTTP, or stays silent for longer than `patience` seconds.
     """
-    protocol = h11.Connection(h11.CLIENT)
+    protocol, begun = h11.Connection(h11.CLIENT), False
     with _connect(origin) as sock:
         try:
             sock.sendall(_request_bytes(protocol, origin, call))
             sock.settimeout(HEARTBEAT)
-            yield from _answer(sock, protocol, origin, patience=patience)
-        except h11.RemoteProtocolError:
-            raise EngineFailed(f"{origin} 서버의 답이 중간에 끊겼거나 HTTP가 아닙니다.") from None
-        except OSError as error:
-            raise EngineFailed(f"{origin} 서버와 연결이 끊겼습니다 ({error}).") from None
+            for part in _answer(sock, protocol, origin, patience=patience):
+                begun = begun or part is not None
+                yield part
+        except (h11.RemoteProtocolError, OSError) as error:
+            raise _lost(origin, error, begun=begun) from None
+
+
+def _lost(origin: Origin, error: Exception, *, begun: bool) -> Exception:
+    if begun:
+        return EngineFailed(f"{origin} 서버의 답이 중간에 끊겼거나 HTTP가 아닙니다 ({error}).")
+    return EngineUnavailable(f"{origin} 서버가 답하지 않고 연결을 끊었습니다 ({error}).")
 
 
 def fetch_json(origin: Origin, call: Call, *, patience: float = 30.0) -> tuple[int, Any]:

@@ -90,7 +90,12 @@ class LlamaCppEngine(Engine):
         return self._child.pid
 
     def count_tokens(self, text: str) -> int:
-        return self._up().count_tokens(self._with_one_bos(text))
+        text = self._with_one_bos(text)
+        try:
+            return self._up().count_tokens(text)
+        except EngineUnavailable:  # the child has just died
+            time.sleep(HEARTBEAT)
+            return self._up().count_tokens(text)
 
     def close(self) -> None:
         self._child.close()
@@ -99,16 +104,20 @@ class LlamaCppEngine(Engine):
         request = GenerationRequest(self._with_one_bos(request.prompt), request.params)
         extra = self._lora(request.adapter or self._default_adapter)
         deadline = time.monotonic() + RESTART_PATIENCE
-        while time.monotonic() < deadline:
+        tried: set[str] = set()
+        while len(tried) < 2 and time.monotonic() < deadline:
             url = self._child.wait_until_up(HEARTBEAT)
-            if url is not None:
-                try:
-                    yield from self._upstream(url).complete(request, extra)
-                except EngineUnavailable:  # the child has just died; nothing was sent yet
-                    time.sleep(HEARTBEAT)
-                else:
-                    return
-            yield WAITING
+            if url is None or url in tried:
+                time.sleep(HEARTBEAT if url else 0)
+                yield WAITING
+                continue
+            tried.add(url)
+            try:
+                yield from self._upstream(url).complete(request, extra)
+            except EngineUnavailable:  # the child has just died and nothing was said: once more
+                log.debug("llama.cpp went away before it answered")
+            else:
+                return
         raise unavailable()
 
     def _lora(self, adapter: str | None) -> dict[str, Any]:
