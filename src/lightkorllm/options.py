@@ -193,11 +193,11 @@ def _repeatable(kind: type[ModelOptions]) -> list[str]:
 
 def _config_path(argv: Sequence[str], environ: Mapping[str, str]) -> Path | None:
     path = environ.get(ENV_PREFIX + "CONFIG") or None
-    for here, following in zip(argv, [*argv[1:], ""], strict=True):
-        if here == "--config":
-            path = following
-        elif here.startswith("--config="):
-            path = here.partition("=")[2]
+    for index, word in enumerate(argv):
+        if word == "--config":
+            path = "".join(argv[index + 1 : index + 2])
+        elif word.startswith("--config="):
+            path = word.partition("=")[2]
     return Path(path) if path else None
 
 

@@ -45,14 +45,18 @@ def read(model: Path) -> Record | None:
     if not path.is_file():
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-        known = {f.name: values[f.name] for f in fields(Record) if f.name in values}
-        record = Record(**known)
+        record = _from_json(json.loads(path.read_text(encoding="utf-8-sig")))
     except (OSError, ValueError, TypeError):
         raise ModelBroken(f"{path} 파일이 올바른 기록이 아닙니다. 고치거나 지워 주세요.") from None
     if not isinstance(record.prompt_format, str):
         raise ModelBroken(f"{path}의 prompt_format은 문자열이어야 합니다.")
     return record
+
+
+def _from_json(values: Any) -> Record:
+    if not isinstance(values, dict):
+        raise TypeError("a record is an object")
+    return Record(**{f.name: values[f.name] for f in fields(Record) if f.name in values})
 
 
 def write(record: Record, model: Path) -> Path:

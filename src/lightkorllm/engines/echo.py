@@ -27,8 +27,9 @@ Script = Callable[[GenerationRequest], Iterable[Step]]
 
 
 def words(request: GenerationRequest) -> Iterable[Step]:
-    """The script of `--model echo`: say the prompt again, word by word."""
-    return [word + " " for word in request.prompt.split(" ")]
+    """The script of `--model echo`: say the last line that is no label again, word by word."""
+    lines = [line for line in request.prompt.splitlines() if line and line[0] not in "#<["]
+    return [word + " " for word in (lines or [""])[-1].split(" ")]
 
 
 def saying(*steps: Step) -> Script:

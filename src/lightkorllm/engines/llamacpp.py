@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +101,7 @@ class LlamaCppEngine(Engine):
         self._child.close()
 
     def _generate(self, request: GenerationRequest) -> Generator[TokenChunk, None, None]:
-        request = GenerationRequest(self._with_one_bos(request.prompt), request.params)
-        extra = self._lora(request.adapter or self._default_adapter)
+        prompt = replace(request, prompt=self._with_one_bos(request.prompt), adapter=None)
         deadline = time.monotonic() + RESTART_PATIENCE
         tried: set[str] = set()
         while len(tried) < 2 and time.monotonic() < deadline:
@@ -113,22 +112,25 @@ class LlamaCppEngine(Engine):
                 continue
             tried.add(url)
             try:
-                yield from self._upstream(url).complete(request, extra)
+                yield from self._upstream(url).complete(prompt, self._extra(request))
             except EngineUnavailable:  # the child has just died and nothing was said: once more
                 log.debug("llama.cpp went away before it answered")
             else:
                 return
         raise unavailable()
 
-    def _lora(self, adapter: str | None) -> dict[str, Any]:
-        """Each request says which adapters it wants, so that none leaks into another."""
-        if not self._adapters:
-            return {}
+    def _extra(self, request: GenerationRequest) -> dict[str, Any]:
+        """Each request says which adapters it wants, so that none leaks into another.
+
+        With a seed the prompt is computed anew: a reused prefix is rounded differently, and what
+        is asked with a seed is meant to be repeatable.
+        """
+        adapter = request.adapter or self._default_adapter
+        scales = [1.0 if name == adapter else 0.0 for name in self._adapters]
+        lora = [{"id": number, "scale": scale} for number, scale in enumerate(scales)]
         return {
-            "lora": [
-                {"id": number, "scale": 1.0 if name == adapter else 0.0}
-                for number, name in enumerate(self._adapters)
-            ]
+            **({"lora": lora} if lora else {}),
+            **({"cache_prompt": False} if request.params.seed is not None else {}),
         }
 
     def _with_one_bos(self, text: str) -> str:

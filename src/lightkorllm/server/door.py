@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import socket
+import threading
 from typing import Any
 
 from flask import Flask
@@ -33,32 +34,39 @@ class Door:
         self.port: int = self._socket.getsockname()[1]
         self._map: dict[int, Any] = {}
         self._server: Any = None
+        self._lock = threading.Lock()
+        self._stopped = False
 
     def serve(self, app: Flask, *, threads: int) -> None:
         """Serve `app` from this thread until `stop` is called."""
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # our queue answers 429
-        self._server = create_server(
-            app,
-            map=self._map,
-            sockets=[self._socket],
-            threads=threads,
-            connection_limit=CONNECTIONS,
-            channel_request_lookahead=1,  # lets us see that a client has left
-            channel_timeout=IDLE_SECONDS,
-            max_request_body_size=app.config["MAX_CONTENT_LENGTH"],
-            outbuf_high_watermark=1 << 20,
-            ident=None,
-        )
-        self._server.channel_class = _Channel
+        with self._lock:
+            if self._stopped:
+                return
+            self._server = create_server(
+                app,
+                map=self._map,
+                sockets=[self._socket],
+                threads=threads,
+                connection_limit=CONNECTIONS,
+                channel_request_lookahead=1,  # lets us see that a client has left
+                channel_timeout=IDLE_SECONDS,
+                max_request_body_size=app.config["MAX_CONTENT_LENGTH"],
+                outbuf_high_watermark=1 << 20,
+                ident=None,
+            )
+            self._server.channel_class = _Channel
         self._server.run()
         self._server.task_dispatcher.shutdown(timeout=2)
 
     def stop(self) -> None:
-        """End `serve`, from any thread. Answers that still run are cut."""
-        if self._server is None:
-            self._socket.close()
-        else:
-            self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._map))
+        """End `serve` or keep it from beginning, from any thread; running answers are cut."""
+        with self._lock:
+            self._stopped = True
+            if self._server is None:
+                self._socket.close()
+            else:
+                self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._map))
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -1,0 +1,279 @@
+"""What the documentation says is what the code does, in Korean and in English alike."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+from client import call
+from lightkorllm import errors, prompts
+from lightkorllm.conversation import Conversation
+from lightkorllm.errors import BadRequest, LightKorError, SetupError
+from lightkorllm.generation import Reply, SamplingParams, Usage
+from lightkorllm.options import ENV_PREFIX, ServeOptions
+from lightkorllm.prompts.base import PromptFormat, Settings
+from lightkorllm.server import faults, wire
+from live import Serve
+
+ROOT = Path(__file__).parent.parent
+README = {"ko": ROOT / "README.md", "en": ROOT / "README.en.md"}
+DOCS = {"ko": ROOT / "docs", "en": ROOT / "docs" / "en"}
+PAGES = ("api.md", "engines.md", "options.md", "prompts.md")
+MARKDOWN = [
+    path for folder in (ROOT, DOCS["ko"], DOCS["en"]) for path in sorted(folder.glob("*.md"))
+]
+NONE = {"ko": "없음", "en": "none"}
+BODIES = {"inferweb": wire.InferBody, "chatweb": wire.ChatBody}
+HTTP_STATUS = {"not_found": 404, "method_not_allowed": 405}  # Flask's own, the rest is in faults
+
+language = pytest.mark.parametrize("language", ["ko", "en"])
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: the words behind its opening fence and the text inside."""
+
+    info: str
+    text: str
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _page(name: str, language: str) -> str:
+    return _read(DOCS[language] / name)
+
+
+def _blocks(text: str) -> list[Block]:
+    found = re.findall(r"^```(\S[^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [Block(info, inside) for info, inside in found]
+
+
+def _block(text: str, info: str) -> str:
+    (inside,) = (block.text for block in _blocks(text) if block.info == info)
+    return inside
+
+
+def _rows(text: str) -> Iterator[list[str]]:
+    """The cells of each table row."""
+    for line in text.splitlines():
+        if line.startswith("|"):
+            yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def _row(text: str, name: str) -> list[str]:
+    """The one row whose first cell names `name` in code."""
+    (row,) = (cells for cells in _rows(text) if f"`{name}`" in cells[0])
+    return row
+
+
+def _error_classes(root: type[LightKorError] = LightKorError) -> Iterator[type[LightKorError]]:
+    yield root
+    for kind in root.__subclasses__():
+        if kind.__module__ == errors.__name__:
+            yield from _error_classes(kind)
+
+
+def _default(value: object, language: str) -> str:
+    if value is None or value == ():
+        return NONE[language]
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+@language
+@pytest.mark.parametrize("field", fields(ServeOptions), ids=lambda field: str(field.name))
+def test_every_option_is_told_with_its_flag_variable_key_and_default(
+    field: Any, language: str
+) -> None:
+    flags, variable, key, default, meaning = _row(_page("options.md", language), f"--{field.name}")
+
+    assert field.default is not MISSING
+    assert variable == f"`{ENV_PREFIX}{field.name.upper()}`"
+    assert key == ("–" if field.name == "config" else f"`{field.name}`")
+    assert default == _default(field.default, language)
+    assert meaning
+    for alias in _aliases(field.name):
+        assert f"`{alias}`" in flags
+
+
+def _aliases(name: str) -> list[str]:
+    hint = get_type_hints(ServeOptions, include_extras=True)[name]
+    found = [getattr(extra, "aliases", None) or () for extra in getattr(hint, "__metadata__", ())]
+    return [alias for aliases in found for alias in aliases]
+
+
+@language
+def test_no_option_is_told_that_does_not_exist(language: str) -> None:
+    told = re.findall(rf"`{ENV_PREFIX}(\w+)`", _page("options.md", language))
+
+    assert sorted(set(told)) == sorted(field.name.upper() for field in fields(ServeOptions))
+
+
+@language
+@pytest.mark.parametrize("kind", list(_error_classes()), ids=lambda kind: str(kind.code))
+def test_every_error_is_told_with_its_status(kind: type[LightKorError], language: str) -> None:
+    code, status, meaning = _row(_page("api.md", language), kind.code)
+
+    expected = HTTP_STATUS.get(kind.code) or faults.status(kind.__new__(kind))
+    assert code == f"`{kind.code}`"
+    assert status == ("2" if issubclass(kind, SetupError) else str(expected))  # or the exit code
+    assert meaning
+
+
+@pytest.mark.parametrize(
+    ("path", "code"), [("/nowhere", "not_found"), ("/chatweb", "method_not_allowed")]
+)
+def test_flask_gives_the_statuses_that_faults_does_not(serve: Serve, path: str, code: str) -> None:
+    answer = call(serve().port, path)
+
+    assert answer.error["code"] == code
+    assert answer.status == HTTP_STATUS[code]
+
+
+@language
+@pytest.mark.parametrize("name", wire.ChatBody.model_fields)
+def test_every_request_field_is_told_with_its_default(name: str, language: str) -> None:
+    default = _row(_page("api.md", language), name)[2]
+
+    known = {field.name: field.default for field in fields(SamplingParams)}
+    known["max_new_token"] = ServeOptions.max_new_token
+    if name in known:
+        assert default == _default(known[name], language)
+
+
+@language
+def test_json_examples_are_valid_json(language: str) -> None:
+    texts = [_read(README[language]), *(_page(name, language) for name in PAGES)]
+    examples = [block for text in texts for block in _blocks(text) if block.info[:4] == "json"]
+
+    assert examples
+    for example in examples:
+        json.loads(example.text)
+
+
+@language
+def test_the_documented_requests_are_taken_and_answered_as_documented(language: str) -> None:
+    blocks = _blocks(_page("api.md", language))
+    pairs = list(zip(blocks, [*blocks[1:], Block("", "")], strict=True))
+    requests = [
+        (asked, told) for asked, told in pairs if asked.info.removeprefix("json ") in BODIES
+    ]
+
+    assert len(requests) == 4
+    for asked, told in requests:
+        body = wire.check_body(BODIES[asked.info.removeprefix("json ")], json.loads(asked.text))
+        wire.conversation_from(body, wire.Labels())
+        answer = _last_event(told.text) if body.stream else json.loads(told.text)
+        assert answer == _answer(body, answer)
+
+
+def _answer(body: wire.InferBody, told: dict[str, Any]) -> dict[str, Any]:
+    """What the server sends for a body when the model says what the example has it say."""
+    usage = {name: told["usage"][name] for name in (f.name for f in fields(Usage))}
+    reply = Reply(told["result"], told["finish_reason"], Usage(**usage))
+    return wire.answer_to(body, reply, wire.Labels(), dropped=told.get("dropped_exchanges", 0))
+
+
+def _last_event(stream: str) -> Any:
+    events = [json.loads(line[6:]) for line in stream.splitlines() if line.startswith("data: ")]
+    assert "".join(event["delta"] for event in events[:-1]) == events[-1]["result"]
+    return events[-1]
+
+
+@language
+def test_the_documented_wrong_request_is_refused_as_documented(language: str) -> None:
+    page = _page("api.md", language)
+    body = wire.check_body(wire.ChatBody, json.loads(_block(page, "json chatweb-refused")))
+
+    with pytest.raises(BadRequest) as refused:
+        wire.conversation_from(body, wire.Labels())
+
+    assert faults.body(refused.value) == json.loads(_block(page, "json error"))
+
+
+@language
+@pytest.mark.parametrize("name", prompts.names())
+def test_every_prompt_format_is_told_with_its_stop_strings(name: str, language: str) -> None:
+    page = _page("prompts.md", language)
+    (entry,) = re.findall(rf"^- \*\*`{name}`\*\*(.*?)(?=^- |^\n)", page, re.MULTILINE | re.DOTALL)
+
+    if name != "template":  # its stop strings are the model's
+        prompt = prompts.get(name, Settings()).render(Conversation.ask("…"))
+        assert all(f"`{stop}`" in entry for stop in prompt.stop)
+        shape = re.findall(r"`([^`]*…[^`]*)`", entry)[0].replace("⏎", "\n")
+        assert prompt.text.endswith(shape)
+
+
+@language
+def test_the_first_prompt_format_writes_what_the_page_shows(language: str) -> None:
+    page = _page("prompts.md", language)
+    module: dict[str, Any] = {}
+    source = _block(page, "python shop")
+    exec(source, module)
+    shop: PromptFormat = module["build"](Settings())
+
+    assert len(source.splitlines()) <= 17
+    assert shop.render(Conversation.ask("사과 있어요?")).text == _block(page, "text shop")
+
+
+@language
+def test_the_echo_example_prints_what_the_page_shows(language: str) -> None:
+    page = _page("engines.md", language)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(_block(page, "python echo"), {})
+
+    assert printed.getvalue() == _block(page, "text echo")
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_python_examples_are_python(path: Path) -> None:
+    for block in _blocks(_read(path)):
+        if block.info.split()[0] == "python":
+            compile(block.text, str(path), "exec")
+
+
+def _headings(text: str) -> list[int]:
+    without_code = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [len(marks) for marks in re.findall(r"^(#+) ", without_code, re.MULTILINE)]
+
+
+def _commands(text: str) -> list[Block]:
+    return [block for block in _blocks(text) if not block.text.startswith("Authorization")]
+
+
+@pytest.mark.parametrize("name", ["README", *PAGES])
+def test_the_two_languages_have_the_same_shape_and_the_same_blocks(name: str) -> None:
+    korean, english = (
+        _read(README[tongue]) if name == "README" else _page(name, tongue) for tongue in DOCS
+    )
+
+    assert _headings(korean) == _headings(english)
+    assert _commands(korean) == _commands(english)
+    assert len(list(_rows(korean))) == len(list(_rows(english)))
+
+
+def _anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", _read(path), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_relative_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", _read(path)):
+        if target.startswith(("http://", "https://")):
+            continue
+        file, _, anchor = target.partition("#")
+        place = (path.parent / file) if file else path
+        assert place.exists(), target
+        assert not anchor or anchor in _anchors(place), target

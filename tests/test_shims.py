@@ -1,0 +1,47 @@
+"""The original's Python call keeps working."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightkorllm.engines.echo import EchoEngine, saying
+from lightkorllm.errors import BadRequest
+from live import chat_on
+
+
+def _infer(**options: Any) -> Any:
+    path = Path(__file__).parents[1] / "lib" / "Infer.py"
+    spec = importlib.util.spec_from_file_location("Infer", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Infer(model=chat_on(EchoEngine(saying("네", "."))), **options)
+
+
+DATA = {"instruction": {"command": "친절하게"}, "input": "안녕?"}
+
+
+def test_infer_returns_the_text_and_its_exchange() -> None:
+    text, history = _infer().text_gen(data=DATA, type="infer")
+    assert text == "네."
+    assert history == {
+        "history": [{"type": "### 사용자", "str": "안녕?"}, {"type": "### AI", "str": "네."}]
+    }
+
+
+def test_chat_returns_the_whole_history_with_its_count() -> None:
+    infer = _infer(max_new_tokens=8, human_str="### 손님", ai_str="### 점원")
+    _, history = infer.text_gen({**DATA, "history": {"count": 0, "history": []}}, "chat")
+    _, history = infer.text_gen({**DATA, "history": history}, "chat")
+    assert history["count"] == 2
+    assert [entry["type"] for entry in history["history"]] == ["### 손님", "### 점원"] * 2
+
+
+def test_a_wrong_body_is_refused_by_field() -> None:
+    with pytest.raises(BadRequest, match="input"):
+        _infer().text_gen({"instruction": None}, "infer")
