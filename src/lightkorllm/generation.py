@@ -50,8 +50,8 @@ class SamplingParams:
 
 def _check(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:  # also false for NaN
-        limits = f"{low:g} 이상" if high == math.inf else f"{low:g} 이상 {high:g} 이하"
-        raise BadRequest(name, f"{limits}여야 합니다 (받은 값: {value})")
+        limits = f"{low} 이상이어야" if high == math.inf else f"{low} 이상 {high} 이하여야"
+        raise BadRequest(name, f"{limits} 합니다 (받은 값: {value})")
 
 
 @dataclass(frozen=True, slots=True)

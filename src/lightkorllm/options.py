@@ -17,8 +17,11 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from tyro.conf import UseAppendAction, arg
 
 from lightkorllm.errors import BadRequest, OptionError
+from lightkorllm.generation import MAX_SEED
 
 ENV_PREFIX = "LIGHTKORLLM_"
+
+ALIASES = {"model": "quantized_model_dir", "ngrok": "ngrock", "ngrok_token": "ngrock_token"}
 
 OptionsT = TypeVar("OptionsT", bound="ModelOptions")
 
@@ -33,7 +36,7 @@ class ModelOptions:
     """모델: .gguf 파일 또는 모델 폴더. 생략하면 내장 모델(Gemma 3 270M)을 씁니다."""
 
     peft_lora_dir: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="PEFT_LORA_DIR")] = ()
-    """(선택) LoRA 어댑터. 이름=경로 꼴로 여러 번 줄 수 있습니다."""
+    """(선택) GGUF LoRA 어댑터. 이름=경로 꼴로 여러 번 줄 수 있습니다."""
 
     device: Annotated[str, arg(metavar="DEVICE")] = "auto"
     """모델을 올릴 장치: auto, cpu, cuda:0 …"""
@@ -63,6 +66,8 @@ class ModelOptions:
         _at_least(self, 0, "context_length", "max_queue", "threads")
         _at_least(self, 1, "n_parallel")
         _at_least(self, -1, "gpu_layers")
+        if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
+            raise OptionError("--seed", f"0 이상 {MAX_SEED} 이하여야 합니다 (받은 값: {self.seed})")
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ class ChatOptions(ModelOptions):
     """프롬프트에서 AI 말 앞에 붙는 이름표."""
 
     stop_str: Annotated[str, arg(metavar="STOP_STR")] = "### 사용자"
-    """이 문자열이 나오면 답을 끝냅니다."""
+    """이 문자열이 나오면 답을 끝냅니다(lightkor 형식)."""
 
     prompt_format: Annotated[str, arg(metavar="PROMPT_FORMAT")] = "auto"
     """프롬프트 형식: auto, lightkor, koalpaca, kullm_ko, eeve, chatml, template …"""
@@ -217,6 +222,7 @@ def _from_file(kind: type[ModelOptions], path: Path | None) -> dict[str, Any]:
     except ValueError as error:
         raise OptionError("--config", f"{path} 파일이 올바른 TOML이 아닙니다 ({error})") from None
     hints = _field_types(kind)
+    table = {ALIASES.get(name, name): value for name, value in table.items()}
     unknown = sorted(set(table) - set(hints))
     if unknown:
         raise OptionError("--config", f"{path} 파일에 모르는 항목이 있습니다: {', '.join(unknown)}")
@@ -229,6 +235,7 @@ def _from_environment(kind: type[ModelOptions], environ: Mapping[str, str]) -> d
     found = {}
     for variable, text in environ.items():
         name = variable.removeprefix(ENV_PREFIX).lower()
+        name = ALIASES.get(name, name)
         if not variable.startswith(ENV_PREFIX) or not text:
             continue
         if name not in hints:

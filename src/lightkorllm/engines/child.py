@@ -170,7 +170,8 @@ class Child:
 
     def _reason(self) -> str:
         telling = [line for line in self._last_words if " E " in line or line.startswith("E ")]
-        return (telling or list(self._last_words) or ["이유를 남기지 않고 끝났습니다"])[-1]
+        reason = (telling or list(self._last_words) or ["이유를 남기지 않고 끝났습니다"])[-1]
+        return reason.removeprefix("E ")
 
     def _say(self, *, url: str | None = None, error: str | None = None) -> None:
         with self._changed:

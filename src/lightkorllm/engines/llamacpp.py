@@ -43,6 +43,7 @@ class LlamaCppSettings:
     threads: int = 0
     gpu_layers: int = -1
     needs_gpu: bool = False
+    main_gpu: int | None = None
     kv_type: str = "f16"
     adapters: Mapping[str, Path] = field(default_factory=dict)
     default_adapter: str | None = None
@@ -166,6 +167,7 @@ class LlamaCppEngine(Engine):
                     "threads": settings.threads or default_threads(),
                     "gpu_layers": settings.gpu_layers,
                     "needs_gpu": settings.needs_gpu,
+                    "main_gpu": settings.main_gpu,
                     "kv_type": settings.kv_type,
                     "prompt_cache_mib": PROMPT_CACHE_MIB,
                     "adapters": [str(path) for path in settings.adapters.values()],

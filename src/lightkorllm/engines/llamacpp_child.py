@@ -16,7 +16,11 @@ from typing import Any
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # sent to the whole group: the parent's to handle
+        signal.signal(number, signal.SIG_IGN)
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what native code prints is log, not answer
     settings = json.loads(sys.stdin.buffer.readline())
@@ -48,7 +52,9 @@ def _serve(settings: dict[str, Any]) -> Any:
     import xllamacpp
 
     if settings["gpu_layers"] and settings["needs_gpu"] and not _gpus(xllamacpp):
-        raise RuntimeError("no GPU is visible to this build of llama.cpp")
+        raise RuntimeError(
+            "GPU를 찾지 못했습니다. --device cpu 로 시작하거나 GPU용 xllamacpp를 설치해 주세요"
+        )
     params = xllamacpp.CommonParams()
     params.model.path = settings["model"]
     params.hostnames = ["127.0.0.1"]
@@ -60,6 +66,9 @@ def _serve(settings: dict[str, Any]) -> Any:
     params.n_ctx = settings["context_length"] * settings["n_parallel"]
     params.n_parallel = settings["n_parallel"]
     params.n_gpu_layers = settings["gpu_layers"]
+    if settings["main_gpu"] is not None:
+        params.main_gpu = settings["main_gpu"]
+        params.split_mode = xllamacpp.llama_split_mode.LLAMA_SPLIT_MODE_NONE
     params.cpuparams.n_threads = settings["threads"]
     params.cpuparams_batch.n_threads = settings["threads"]
     params.n_threads_http = 2 * settings["n_parallel"] + 8  # a stream keeps one busy

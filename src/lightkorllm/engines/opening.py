@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from lightkorllm import embedded
@@ -27,7 +28,7 @@ def open_engine(options: ModelOptions) -> Engine:
 def check(options: ModelOptions) -> None:
     """Refuse what can be seen to fail before anything is loaded."""
     device = options.device
-    if device not in ("auto", "cpu", "cuda", "mps") and not device.startswith("cuda:"):
+    if device not in ("auto", "cpu", "cuda", "mps") and _gpu_number(device) is None:
         raise OptionError("--device", f"auto, cpu, cuda:0 꼴이어야 합니다 (받은 값: {device!r})")
     model = options.quantized_model_dir
     if model is not None and model != "echo":
@@ -35,10 +36,20 @@ def check(options: ModelOptions) -> None:
     _adapters(options)
 
 
+def _gpu_number(device: str) -> int | None:
+    name, _, number = device.partition(":")
+    return int(number) if name == "cuda" and number.isdecimal() else None
+
+
 def _gguf_file(path: Path) -> Path:
     """The GGUF file that `path` is, or the one that it holds."""
     if path.is_dir():
         return _only_gguf_in(path)
+    if not path.is_file() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) and not path.suffix:
+        raise ModelNotFound(
+            f"{path} 폴더가 없습니다. Hugging Face 저장소 이름이라면, 그것을 바로 올리는 "
+            "transformers 엔진은 아직 없습니다. GGUF 파일을 내려받아 그 경로를 주세요."
+        )
     if not path.is_file():
         raise ModelNotFound(
             f"모델을 찾을 수 없습니다: {path}. .gguf 파일이나 그 폴더의 경로를 확인해 주세요."
@@ -89,6 +100,7 @@ def _open_llamacpp(options: ModelOptions, path: Path, *, name: str) -> Engine:
             threads=options.threads,
             gpu_layers=0 if options.device == "cpu" else options.gpu_layers,
             needs_gpu=options.device not in ("auto", "cpu"),
+            main_gpu=_gpu_number(options.device),
             kv_type=options.kv_type,
             adapters=adapters,
             default_adapter=default,

@@ -62,6 +62,8 @@ class Door:
     def stop(self) -> None:
         """End `serve` or keep it from beginning, from any thread; running answers are cut."""
         with self._lock:
+            if self._stopped:
+                return
             self._stopped = True
             if self._server is None:
                 self._socket.close()

@@ -10,8 +10,10 @@ from lightkorllm.errors import (
     EngineBusy,
     EngineUnavailable,
     LightKorError,
+    NoSuchRoute,
     Unauthorized,
     UserError,
+    WrongMethod,
 )
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,10 @@ def status(error: LightKorError) -> int:
             return 413
         case Unauthorized():
             return 401
+        case NoSuchRoute():
+            return 404
+        case WrongMethod():
+            return 405
         case UserError():
             return 400
         case EngineBusy():

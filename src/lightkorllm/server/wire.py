@@ -140,7 +140,8 @@ def check_body(kind: type[BodyT], value: Any) -> BodyT:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        raise _bad_request(error.errors()[0], kind) from None
+        faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+        raise _bad_request(faults[0], kind) from None  # a typo explains what is missing
 
 
 _PROBLEMS = {
