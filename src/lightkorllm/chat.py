@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,17 +13,24 @@ from lightkorllm.conversation import Conversation
 from lightkorllm.engines import opening
 from lightkorllm.engines.base import Engine
 from lightkorllm.errors import BadRequest, ContextOverflow, OptionError
-from lightkorllm.generation import GenerationRequest, Reply, SamplingParams, TokenChunk
+from lightkorllm.generation import (
+    GenerationRequest,
+    Reply,
+    SamplingParams,
+    TokenChunk,
+    TokenLogprob,
+)
 from lightkorllm.options import ChatOptions
-from lightkorllm.prompts.base import Prompt, PromptFormat, Settings
-from lightkorllm.text import ReplyText
+from lightkorllm.prompts.base import Piece, Prompt, PromptFormat, Settings
+from lightkorllm.text import ReplyText, StopScanner
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """A conversation ready to be answered: its prompt fits and its parameters are final.
 
-    `dropped` counts the exchanges that were left out of the prompt, oldest first.
+    `dropped` counts the exchanges that were left out of the prompt, oldest first. `raw` text is
+    continued as it stands and shown as it comes, but for stop strings.
     """
 
     prompt: Prompt
@@ -30,6 +38,52 @@ class Question:
     prompt_tokens: int
     dropped: int = 0
     adapter: str | None = None
+    raw: bool = False
+
+    def reader(self) -> ReplyText | StopScanner:
+        """What turns the engine's text into the answer that is shown."""
+        stops, prompt = self.params.stop, self.prompt
+        if self.raw:
+            return StopScanner(stops)
+        return ReplyText(stops=stops, marks=prompt.stop, ai_labels=prompt.ai_labels)
+
+
+class ShownTokens:
+    """Which tokens' log-probabilities belong to the text that was shown: their bytes add up to it.
+
+    Shown text is one stretch of what the model said, without its beginning and end. A token that
+    sticks out of it is cut to the bytes inside.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[TokenLogprob] = deque()
+        self._shown = b""  # shown, but not covered by a token that was given out
+
+    def feed(
+        self, tokens: Iterable[TokenLogprob], shown: str, *, done: bool
+    ) -> tuple[TokenLogprob, ...]:
+        """The tokens that the newly shown text completes; with `done`, the last one's rest."""
+        self._waiting.extend(tokens)
+        if shown and not self._shown:
+            self._skip_to(shown.encode("utf-8"))
+        self._shown += shown.encode("utf-8")
+        ready: list[TokenLogprob] = []
+        while self._waiting and self._shown.startswith(self._waiting[0].token):
+            ready.append(self._waiting.popleft())
+            self._shown = self._shown[len(ready[-1].token) :]
+        if done and self._waiting and self._shown:
+            ready.append(replace(self._waiting.popleft(), token=self._shown))
+        return tuple(ready)
+
+    def _skip_to(self, shown: bytes) -> None:
+        """Drop what the answer's beginning lost: tokens, and the first bytes of the next one."""
+        said = b"".join(token.token for token in self._waiting)
+        lost = max(0, said.find(shown))
+        while self._waiting and lost >= len(self._waiting[0].token):
+            lost -= len(self._waiting.popleft().token)
+        if self._waiting and lost:
+            first = self._waiting.popleft()
+            self._waiting.appendleft(replace(first, token=first.token[lost:]))
 
 
 class ChatModel:
@@ -61,11 +115,23 @@ class ChatModel:
         context = self.engine.info.context_length
         budget = context - min(params.max_tokens, context // 2)
         prompt, tokens, dropped = self._fit(conversation, budget, fewest=fewest, most=past)
-        room = context - tokens
+        return self._clamped(Question(prompt, params, tokens, dropped=dropped, adapter=adapter))
+
+    def prepare_text(
+        self, text: str, params: SamplingParams, *, adapter: str | None = None
+    ) -> Question:
+        """A text to be continued as it stands, without a prompt format; raises as `prepare`."""
+        prompt, tokens = Prompt((Piece(text),)), self.engine.count_tokens(text)
+        return self._clamped(Question(prompt, params, tokens, adapter=adapter, raw=True))
+
+    def _clamped(self, question: Question) -> Question:
+        """The question with `max_tokens` lowered to what the context leaves."""
+        context = self.engine.info.context_length
+        room = context - question.prompt_tokens
         if room < 1:
-            raise ContextOverflow(tokens + 1, context)
-        params = replace(params, max_tokens=min(params.max_tokens, room))
-        question = Question(prompt, params, tokens, dropped=dropped, adapter=adapter)
+            raise ContextOverflow(question.prompt_tokens + 1, context)
+        tokens = min(question.params.max_tokens, room)
+        question = replace(question, params=replace(question.params, max_tokens=tokens))
         self.engine.check(_request(question))
         return question
 
@@ -74,8 +140,7 @@ class ChatModel:
 
         Closing the generator ends the work. The last chunk has the `finish_reason`.
         """
-        prompt = question.prompt
-        text = ReplyText(stops=question.params.stop, marks=prompt.stop, ai_labels=prompt.ai_labels)
+        text, tokens = question.reader(), ShownTokens()
         with closing(self.engine.stream(_request(question))) as chunks:
             for chunk in chunks:
                 shown = text.feed(chunk.text)
@@ -83,7 +148,8 @@ class ChatModel:
                 if done:
                     shown += text.flush()
                 finish = "stop" if text.stopped else chunk.finish_reason
-                yield replace(chunk, text=shown, finish_reason=finish)
+                logprobs = tokens.feed(chunk.logprobs, shown, done=done)
+                yield replace(chunk, text=shown, finish_reason=finish, logprobs=logprobs)
                 if done:
                     return
 

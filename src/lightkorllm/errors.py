@@ -8,6 +8,7 @@ LightKorError
 │   ├── ContextOverflow      the question alone is longer than the context
 │   ├── BodyTooLarge         the request body is over the limit
 │   ├── Unauthorized         no valid API key came with the request
+│   ├── NoSuchModel          the `model` of a request is not one that is served
 │   ├── NoSuchRoute          there is nothing at that address
 │   └── WrongMethod          the address wants another HTTP method
 ├── SetupError               the program was started in a way that cannot work
@@ -107,6 +108,16 @@ class Unauthorized(UserError):
         super().__init__("API 키가 필요합니다. `Authorization: Bearer <키>` 헤더를 보내 주세요.")
 
 
+class NoSuchModel(UserError):
+    """The `model` of a request is not one that is served here."""
+
+    code = "model_not_found"
+    param = "model"
+
+    def __init__(self, model: str, *, known: tuple[str, ...]) -> None:
+        super().__init__(f"{model!r} 모델은 없습니다. 쓸 수 있는 모델: {', '.join(known)}")
+
+
 class NoSuchRoute(UserError):
     """There is nothing at the address that was asked for."""
 
@@ -114,7 +125,8 @@ class NoSuchRoute(UserError):
 
     def __init__(self) -> None:
         super().__init__(
-            "그런 주소는 없습니다. POST /inferweb, POST /chatweb, GET /health 를 쓸 수 있습니다."
+            "그런 주소는 없습니다. POST /chatweb, POST /inferweb, POST /v1/chat/completions, "
+            "GET /v1/models, GET /health 를 쓸 수 있습니다."
         )
 
 
@@ -161,7 +173,7 @@ class MissingPackage(SetupError):
 class ModelNotFound(SetupError):
     """There is no such model file, folder or name."""
 
-    code = "model_not_found"
+    code = "model_missing"
 
 
 class ModelBroken(SetupError):

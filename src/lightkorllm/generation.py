@@ -19,7 +19,10 @@ class SamplingParams:
     """How the next token is chosen and when to stop.
 
     `temperature` 0 is greedy. `top_k` 0 and `top_p` 1 switch those filters off. `seed` None draws
-    a new seed each time. `num_beams` above 1 needs an engine that can search with beams.
+    a new seed each time. `num_beams` above 1 needs an engine that can search with beams,
+    `json_schema` (a JSON schema as text) one that can bind an answer to it. `logit_bias` adds to
+    the logits of token ids. `logprobs` asks for each token's log-probability and so many
+    alternatives.
     """
 
     max_tokens: int = 256
@@ -28,6 +31,11 @@ class SamplingParams:
     top_k: int = 40
     min_p: float = 0.05
     repetition_penalty: float = 1.1
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    json_schema: str | None = None
+    logprobs: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
     num_beams: int = 1
@@ -40,10 +48,17 @@ class SamplingParams:
         _check("top_k", self.top_k, 0, 2**31 - 1)
         _check("min_p", self.min_p, 0, 1)
         _check("repetition_penalty", self.repetition_penalty, 0.01, 10)
+        _check("presence_penalty", self.presence_penalty, -2, 2)
+        _check("frequency_penalty", self.frequency_penalty, -2, 2)
         _check("num_beams", self.num_beams, 1, 64)
         if self.seed is not None:
             _check("seed", self.seed, 0, MAX_SEED)
         object.__setattr__(self, "stop", tuple(self.stop))
+        if self.logprobs is not None:
+            _check("top_logprobs", self.logprobs, 0, 20)
+        for token, bias in self.logit_bias:
+            _check("logit_bias", bias, -100, 100)
+            _check("logit_bias", token, 0, 2**31 - 1)
         if "" in self.stop:
             raise BadRequest("stop", "빈 문자열은 정지 문자열이 될 수 없습니다")
 
@@ -64,6 +79,15 @@ class GenerationRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token's bytes (perhaps half a syllable), its natural log-probability, and its rivals'."""
+
+    token: bytes
+    logprob: float
+    top: tuple[tuple[bytes, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TokenChunk:
     """The next piece of an answer; its text is whole characters.
 
@@ -77,6 +101,7 @@ class TokenChunk:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     finish_reason: FinishReason | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 WAITING = TokenChunk()
@@ -102,17 +127,20 @@ class Reply:
     text: str
     finish_reason: FinishReason
     usage: Usage
+    logprobs: tuple[TokenLogprob, ...] = ()
 
     @classmethod
     def join(cls, chunks: Iterable[TokenChunk]) -> Reply:
         """The answer that a stream adds up to."""
         texts: list[str] = []
+        logprobs: list[TokenLogprob] = []
         last = WAITING
         prompt = cached = completion = 0
         for last in chunks:
             texts.append(last.text)
+            logprobs += last.logprobs
             prompt = max(prompt, last.prompt_tokens)
             cached = max(cached, last.cached_tokens)
             completion = max(completion, last.completion_tokens)
         usage = Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached)
-        return cls("".join(texts), last.finish_reason or "stop", usage)
+        return cls("".join(texts), last.finish_reason or "stop", usage, tuple(logprobs))

@@ -170,6 +170,11 @@ class StopScanner:
         self._held = ""
         self._starts: list[bool] = []  # for each folded unit: does it begin a code point
 
+    @property
+    def stopped(self) -> bool:
+        """A stop string has come: whoever reads may stop generating."""
+        return self.found is not None
+
     def feed(self, text: str) -> str:
         """The text that is safe to show. Held back is only what may still become a stop."""
         if self.found is not None:
@@ -287,7 +292,7 @@ class ReplyText:
     @property
     def stopped(self) -> bool:
         """A stop string has come: whoever reads may stop generating."""
-        return self._scanner.found is not None
+        return self._scanner.stopped
 
     def feed(self, text: str) -> str:
         """The text that is safe to show now."""

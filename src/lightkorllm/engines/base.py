@@ -18,6 +18,8 @@ class Capabilities:
     """What an engine can do beyond plain sampling."""
 
     beams: bool = False
+    json_schema: bool = False
+    logprobs: bool = False
     adapters: tuple[str, ...] = ()
 
 
@@ -90,6 +92,10 @@ class Engine(ABC):
                 "num_beams",
                 "이 엔진은 빔 탐색을 하지 못합니다. 1로 두거나 transformers 엔진을 쓰세요",
             )
+        if request.params.json_schema is not None and not self.capabilities.json_schema:
+            raise Unsupported("response_format", "이 엔진은 답을 JSON 스키마에 맞추지 못합니다")
+        if request.params.logprobs is not None and not self.capabilities.logprobs:
+            raise Unsupported("logprobs", "이 엔진은 토큰의 확률을 알려 주지 못합니다")
         if request.adapter is not None and request.adapter not in self.capabilities.adapters:
             known = ", ".join(self.capabilities.adapters) or "없음"
             raise BadRequest(

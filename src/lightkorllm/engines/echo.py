@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 from lightkorllm.engines.base import HEARTBEAT, Capabilities, Engine, ModelInfo
 from lightkorllm.engines.slots import Slots
-from lightkorllm.generation import WAITING, FinishReason, GenerationRequest, TokenChunk
+from lightkorllm.generation import (
+    WAITING,
+    FinishReason,
+    GenerationRequest,
+    TokenChunk,
+    TokenLogprob,
+)
 from lightkorllm.text import Utf8Text
 
 
@@ -74,7 +80,7 @@ class EchoEngine(Engine):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(beams=True, adapters=self._adapters)
+        return Capabilities(beams=True, logprobs=True, adapters=self._adapters)
 
     def count_tokens(self, text: str) -> int:
         return len(text.encode("utf-8")) + 1
@@ -82,6 +88,7 @@ class EchoEngine(Engine):
     def _generate(self, request: GenerationRequest) -> Generator[TokenChunk, None, None]:
         self.prompts = [*self.prompts[-99:], request.prompt]
         text, count, finish = Utf8Text(), 0, "stop"
+        asked = request.params.logprobs is not None
         prompt_tokens = self.count_tokens(request.prompt)
         for step in self.script(request):
             if isinstance(step, Exception):
@@ -95,8 +102,13 @@ class EchoEngine(Engine):
             yield from _pause(self._delay)
             count += 1
             self.steps_played += 1
-            shown = text.feed(step.encode("utf-8") if isinstance(step, str) else step)
-            yield TokenChunk(shown, completion_tokens=count, prompt_tokens=prompt_tokens)
+            token = step.encode("utf-8") if isinstance(step, str) else step
+            yield TokenChunk(
+                text.feed(token),
+                completion_tokens=count,
+                prompt_tokens=prompt_tokens,
+                logprobs=(TokenLogprob(token, -0.5),) if asked else (),
+            )
         yield _last(text.flush(), count, prompt_tokens, "length" if finish == "length" else "stop")
 
     def close(self) -> None:

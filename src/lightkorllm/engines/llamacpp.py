@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import secrets
@@ -74,7 +75,7 @@ class LlamaCppEngine(Engine):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(adapters=self._adapters)
+        return Capabilities(json_schema=True, logprobs=True, adapters=self._adapters)
 
     @property
     def ready(self) -> bool:
@@ -129,9 +130,11 @@ class LlamaCppEngine(Engine):
         adapter = request.adapter or self._default_adapter
         scales = [1.0 if name == adapter else 0.0 for name in self._adapters]
         lora = [{"id": number, "scale": scale} for number, scale in enumerate(scales)]
+        params = request.params
         return {
             **({"lora": lora} if lora else {}),
-            **({"cache_prompt": False} if request.params.seed is not None else {}),
+            **({"cache_prompt": False} if params.seed is not None else {}),
+            **({"json_schema": json.loads(params.json_schema)} if params.json_schema else {}),
         }
 
     def _with_one_bos(self, text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from lightkorllm.engines.exchange import Call, Head, Origin, exchange, fetch_json
 from lightkorllm.errors import BadRequest, ContextOverflow, EngineFailed, EngineUnavailable
-from lightkorllm.generation import WAITING, GenerationRequest, TokenChunk
+from lightkorllm.generation import WAITING, GenerationRequest, TokenChunk, TokenLogprob
 
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 
@@ -97,10 +97,16 @@ class Upstream:
             "top_k": params.top_k,
             "min_p": params.min_p,
             self._dialect.repetition_penalty: params.repetition_penalty,
+            "presence_penalty": params.presence_penalty,
+            "frequency_penalty": params.frequency_penalty,
             "stream": True,
             "stream_options": dict(self._dialect.usage_in_stream),
             **self._dialect.extras,
         }
+        if params.logprobs is not None:
+            body["logprobs"] = max(1, params.logprobs)  # 0 would switch them off
+        if params.logit_bias:
+            body["logit_bias"] = {str(token): bias for token, bias in params.logit_bias}
         if params.seed is not None:
             body["seed"] = params.seed
         if request.adapter or self._model:
@@ -123,6 +129,7 @@ def _chunks(parts: Iterator[Head | bytes | None]) -> Generator[TokenChunk, None,
         finish = last.finish_reason or finish
         if last.text or not finish:
             yield replace(last, finish_reason=None)
+            last = replace(last, text="", logprobs=())
     if finish is None:
         raise EngineFailed("엔진이 답을 끝내지 못하고 멈췄습니다. 다시 시도해 주세요.")
     yield replace(last, text="", finish_reason=finish)  # usage may come after the finish
@@ -188,10 +195,27 @@ def _chunk(data: str, *, before: TokenChunk) -> TokenChunk:
 def _choice(event: dict[str, Any]) -> dict[str, Any]:
     choices = event.get("choices")
     if not choices:
-        return {"text": "", "finish_reason": None}
+        return {"text": "", "finish_reason": None, "logprobs": ()}
     finish = choices[0].get("finish_reason")
     reason = None if finish is None else ("length" if finish == "length" else "stop")
-    return {"text": str(choices[0].get("text") or ""), "finish_reason": reason}
+    text = str(choices[0].get("text") or "")
+    return {"text": text, "finish_reason": reason, "logprobs": _logprobs(choices[0], text)}
+
+
+def _logprobs(choice: dict[str, Any], text: str) -> tuple[TokenLogprob, ...]:
+    """The tokens of a chunk. One that ends a character also stands for the bytes held before."""
+    found = [
+        TokenLogprob(
+            bytes(entry["bytes"]),
+            float(entry["logprob"]),
+            tuple((bytes(top["bytes"]), float(top["logprob"])) for top in entry["top_logprobs"]),
+        )
+        for entry in (choice.get("logprobs") or {}).get("content") or ()
+    ]
+    missing = text.encode("utf-8").removesuffix(b"".join(each.token for each in found))
+    if found and missing:
+        found[0] = replace(found[0], token=missing + found[0].token)
+    return tuple(found)
 
 
 def _counts(event: dict[str, Any]) -> dict[str, Any]:

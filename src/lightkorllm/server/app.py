@@ -14,7 +14,7 @@ from lightkorllm.errors import (
     WrongMethod,
 )
 from lightkorllm.options import ServeOptions
-from lightkorllm.server import faults, legacy, wire
+from lightkorllm.server import faults, legacy, openai, wire
 from lightkorllm.server.guard import ClientGone, Guard, Keys
 from lightkorllm.server.loading import ModelHolder
 
@@ -42,9 +42,9 @@ def create_app(holder: ModelHolder, options: ServeOptions, *, guard: Guard | Non
             return jsonify(status="ok"), 200
         return jsonify(status="loading"), 503
 
-    app.register_blueprint(
-        legacy.blueprint(holder, guard or Guard(), labels=labels, defaults=defaults)
-    )
+    guard = guard or Guard()
+    app.register_blueprint(legacy.blueprint(holder, guard, labels=labels, defaults=defaults))
+    app.register_blueprint(openai.blueprint(holder, guard, defaults=defaults))
     _answer_errors_in_json(app, options)
     return app
 

@@ -10,6 +10,7 @@ from lightkorllm.errors import (
     EngineBusy,
     EngineUnavailable,
     LightKorError,
+    NoSuchModel,
     NoSuchRoute,
     Unauthorized,
     UserError,
@@ -47,7 +48,7 @@ def status(error: LightKorError) -> int:
             return 413
         case Unauthorized():
             return 401
-        case NoSuchRoute():
+        case NoSuchRoute() | NoSuchModel():
             return 404
         case WrongMethod():
             return 405

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 
+from flask import request
+
 from lightkorllm.errors import EngineUnavailable, Unauthorized
 from lightkorllm.generation import TokenChunk
 
@@ -80,3 +82,9 @@ class Guard:
             self._cut = True
             self._changed.wait_for(lambda: self._active == 0, timeout=2)
         time.sleep(0.05)  # the last bytes are on their way out
+
+
+def client_gone() -> Callable[[], bool]:
+    """Asks the WSGI server whether the client has left; no other server than waitress knows."""
+    check: Callable[[], bool] | None = request.environ.get("waitress.client_disconnected")
+    return check or (lambda: False)

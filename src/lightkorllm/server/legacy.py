@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -12,7 +12,7 @@ from lightkorllm.chat import Question
 from lightkorllm.errors import Unsupported
 from lightkorllm.generation import Reply, SamplingParams, TokenChunk
 from lightkorllm.server import sse, wire
-from lightkorllm.server.guard import Guard
+from lightkorllm.server.guard import Guard, client_gone
 from lightkorllm.server.loading import ModelHolder
 
 
@@ -39,7 +39,7 @@ def blueprint(
         with ExitStack() as stack:
             stack.enter_context(guard.answering())
             chunks = stack.enter_context(closing(model.stream(question)))
-            watched = guard.watch(chunks, _client_gone())
+            watched = guard.watch(chunks, client_gone())
             if body.stream:
                 first = next(watched)  # what is refused is refused before headers leave
                 events = _events(first, watched, body, question)
@@ -60,9 +60,3 @@ def blueprint(
         return wire.answer_to(body, reply, labels, dropped=question.dropped)
 
     return routes
-
-
-def _client_gone() -> Callable[[], bool]:
-    """Asks the WSGI server whether the client has left; no other server than waitress knows."""
-    check: Callable[[], bool] | None = request.environ.get("waitress.client_disconnected")
-    return check or (lambda: False)

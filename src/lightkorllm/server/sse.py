@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 PING_EVERY = 1.0  # seconds of silence between two comments
 _COMMENT = ": ...\n\n"
 
+DONE = "data: [DONE]\n\n"
+
 HEADERS = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",  # nginx would collect the whole answer

@@ -1,0 +1,155 @@
+"""`/v1/chat/completions`, `/v1/completions`, `/v1/models`: for clients that speak OpenAI's API."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+
+from flask import Blueprint, Response, jsonify, request
+
+from lightkorllm.chat import ChatModel, Question
+from lightkorllm.errors import BadRequest, ContextOverflow, NoSuchModel
+from lightkorllm.generation import MAX_SEED, Reply, SamplingParams, TokenChunk
+from lightkorllm.server import openai_wire as wire
+from lightkorllm.server import sse
+from lightkorllm.server.guard import Guard, client_gone
+from lightkorllm.server.loading import ModelHolder
+from lightkorllm.server.wire import read_body
+
+
+def blueprint(holder: ModelHolder, guard: Guard, *, defaults: SamplingParams) -> Blueprint:
+    routes = Blueprint("openai", __name__, url_prefix="/v1")
+
+    @routes.get("/models")
+    def models() -> Response:
+        return jsonify(object="list", data=[_model(name) for name in _names(holder.model)])
+
+    @routes.get("/models/<path:name>")
+    def model(name: str) -> Response:
+        _adapter(holder.model, name)
+        return jsonify(_model(name))
+
+    @routes.post("/chat/completions")
+    def chat_completions() -> Response:
+        body = read_body(wire.ChatCompletionBody, request.get_data())
+        params = wire.params_from(body, defaults)
+        conversation = wire.conversation_from(body.messages)
+        model = holder.model
+        adapter = _adapter(model, body.model)
+        try:
+            question = model.prepare(conversation, params, adapter=adapter)
+        except BadRequest as error:
+            raise _under("messages", error) from None
+        except ContextOverflow as error:
+            error.param = "messages"
+            raise
+        return _answer(body, [question] * wire.choices_of(body), chat=True)
+
+    @routes.post("/completions")
+    def completions() -> Response:
+        body = read_body(wire.CompletionBody, request.get_data())
+        params = wire.params_from(body, defaults)
+        model = holder.model
+        adapter = _adapter(model, body.model)
+        texts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
+        if not texts or len(texts) * wire.choices_of(body) > wire.MOST_CHOICES:
+            raise BadRequest("prompt", f"글 1~{wire.MOST_CHOICES}개를 주세요")
+        try:
+            questions = [model.prepare_text(text, params, adapter=adapter) for text in texts]
+        except ContextOverflow as error:
+            error.param = "prompt"
+            raise
+        questions = [each for each in questions for _ in range(wire.choices_of(body))]
+        return _answer(body, questions, chat=False)
+
+    def _answer(body: wire.GenerateBody, questions: list[Question], *, chat: bool) -> Response:
+        model = holder.model
+        envelope = wire.Envelope.new(body.model or model.engine.info.name, chat=chat)
+        with ExitStack() as stack:
+            stack.enter_context(guard.answering())
+            chunks = _all(model, questions)
+            watched = guard.watch(stack.enter_context(closing(chunks)), client_gone())
+            if body.stream:
+                first = next(watched)  # what is refused is refused before headers leave
+                events = _events(first, watched, envelope, body)
+                return sse.response(events, close=stack.pop_all().close)
+            return jsonify(envelope.whole(_replies([*watched], len(questions))))
+
+    def _events(
+        first: TokenChunk,
+        rest: Iterator[TokenChunk],
+        envelope: wire.Envelope,
+        body: wire.GenerateBody,
+    ) -> Iterator[str | None]:
+        replies: list[Reply] = []
+        seen: list[TokenChunk] = []
+        for chunk in _with(first, rest):
+            number = len(replies)
+            if not seen and envelope.chat:
+                yield sse.event(envelope.opening(number))
+            seen.append(chunk)
+            shown = chunk.text or chunk.logprobs
+            yield sse.event(envelope.piece(number, chunk)) if shown else None
+            if chunk.finish_reason is not None:
+                replies.append(Reply.join(seen))
+                yield sse.event(envelope.ending(number, replies[-1]))
+                seen = []
+        if body.stream_options and body.stream_options.include_usage:
+            yield sse.event(envelope.usage(replies))
+        yield sse.DONE
+
+    return routes
+
+
+def _all(model: ChatModel, questions: Sequence[Question]) -> Generator[TokenChunk, None, None]:
+    """The answers one after the other; each ends with the chunk that has a `finish_reason`."""
+    for number, question in enumerate(questions):
+        seed = question.params.seed
+        if seed is not None:  # the same seed would give the same answer again
+            params = replace(question.params, seed=(seed + number) % (MAX_SEED + 1))
+            question = replace(question, params=params)
+        with closing(model.stream(question)) as chunks:
+            yield from chunks
+
+
+def _replies(chunks: Sequence[TokenChunk], count: int) -> list[Reply]:
+    replies, seen = [], []
+    for chunk in chunks:
+        seen.append(chunk)
+        if chunk.finish_reason is not None:
+            replies.append(Reply.join(seen))
+            seen = []
+    assert len(replies) == count
+    return replies
+
+
+def _with(first: TokenChunk, rest: Iterator[TokenChunk]) -> Iterator[TokenChunk]:
+    yield first
+    yield from rest
+
+
+def _names(model: ChatModel) -> tuple[str, ...]:
+    engine = model.engine
+    return (engine.info.name, *engine.capabilities.adapters)
+
+
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "lightkorllm"}
+
+
+def _adapter(model: ChatModel, name: str | None) -> str | None:
+    """The adapter that `model` names; None for the model itself. Raises `NoSuchModel`."""
+    names = _names(model)
+    if not name or name == names[0]:
+        return None
+    if name not in names:
+        raise NoSuchModel(name[:80], known=names)
+    return name
+
+
+def _under(param: str, error: BadRequest) -> BadRequest:
+    """The same error under the name that this route has for `input`."""
+    if error.param != "input":
+        return error
+    return type(error)(param, error.problem)
