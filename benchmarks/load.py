@@ -13,8 +13,12 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/load.py`
+
 from benchmarks.harness import Machine, Row, arguments, report
 
 PACE = 0.05  # seconds between two tokens of the scripted engine
