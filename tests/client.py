@@ -62,10 +62,11 @@ def deltas(body: bytes) -> list[str]:
     return [event["delta"] for event in events(body) if "delta" in event]
 
 
-def send_raw(port: int, path: str, body: dict[str, Any]) -> socket.socket:
+def send_raw(port: int, path: str, body: dict[str, Any], *, key: str = "") -> socket.socket:
     """Send a POST and hand over the socket, so that a test can leave when it likes."""
     payload = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(payload)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(payload)}\r\n"
+    head += f"Authorization: Bearer {key}\r\n\r\n" if key else "\r\n"
     sock = socket.create_connection(("127.0.0.1", port), timeout=30)
     sock.sendall(head.encode() + payload)
     return sock

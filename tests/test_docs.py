@@ -26,7 +26,7 @@ from live import Serve
 ROOT = Path(__file__).parent.parent
 README = {"ko": ROOT / "README.md", "en": ROOT / "README.en.md"}
 DOCS = {"ko": ROOT / "docs", "en": ROOT / "docs" / "en"}
-PAGES = ("api.md", "engines.md", "options.md", "prompts.md")
+PAGES = ("api.md", "engines.md", "operations.md", "options.md", "prompts.md")
 MARKDOWN = [
     path for folder in (ROOT, DOCS["ko"], DOCS["en"]) for path in sorted(folder.glob("*.md"))
 ]

@@ -8,6 +8,7 @@ LightKorError
 │   ├── ContextOverflow      the question alone is longer than the context
 │   ├── BodyTooLarge         the request body is over the limit
 │   ├── Unauthorized         no valid API key came with the request
+│   ├── LimitReached         the caller's key has used up its share for now
 │   ├── NoSuchModel          the `model` of a request is not one that is served
 │   ├── NoSuchRoute          there is nothing at that address
 │   └── WrongMethod          the address wants another HTTP method
@@ -106,6 +107,16 @@ class Unauthorized(UserError):
 
     def __init__(self) -> None:
         super().__init__("API 키가 필요합니다. `Authorization: Bearer <키>` 헤더를 보내 주세요.")
+
+
+class LimitReached(UserError):
+    """The caller's key (or address) has used up its share for now. `retry_after` is in seconds."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class NoSuchModel(UserError):

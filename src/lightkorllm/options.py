@@ -10,7 +10,7 @@ import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -121,15 +121,35 @@ class ServeOptions(ChatOptions):
     """ngrok 공개 주소를 엽니다. pip install "lightkorllm[tunnel]"이 필요합니다."""
 
     ngrock_token: Annotated[str | None, arg(aliases=["--ngrok_token"], metavar="NGROCK_TOKEN")] = (
-        None
+        field(default=None, repr=False)
     )
     """ngrok 인증 토큰. NGROK_AUTHTOKEN 환경 변수로도 줄 수 있습니다."""
 
-    api_key: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="API_KEY")] = ()
-    """API 키. 여러 번 줄 수 있고, 하나라도 있으면 Authorization: Bearer 헤더가 필요합니다."""
+    api_key: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="API_KEY")] = field(
+        default=(), repr=False
+    )
+    """API 키 또는 이름:키. 여러 번 줄 수 있고, 하나라도 있으면 Bearer 헤더가 필요합니다."""
+
+    api_key_file: Annotated[Path | None, arg(metavar="FILE")] = None
+    """키의 이름과 SHA-256을 한 줄에 하나씩 적은 파일. lightkorllm keys new가 만들어 줍니다."""
+
+    allow_anyone: bool = False
+    """키 없이 네트워크나 터널에 여는 것을 허락합니다."""
+
+    rate_limit: Annotated[str | None, arg(metavar="RATE")] = None
+    """키 하나(키가 없으면 주소 하나)가 물을 수 있는 횟수: 30/minute, 2/second;500/day …"""
+
+    max_concurrent: Annotated[int, arg(metavar="MAX_CONCURRENT")] = 0
+    """키 하나(키가 없으면 주소 하나)가 한꺼번에 받을 수 있는 답의 수. 0이면 제한이 없습니다."""
+
+    cors_origins: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="ORIGIN")] = ()
+    """브라우저에서 이 서버를 불러도 되는 웹 페이지의 주소. 여러 번 줄 수 있고, *는 모두입니다."""
 
     max_body: Annotated[int, arg(metavar="MAX_BODY")] = 1024 * 1024
     """요청 본문의 최대 크기(바이트). 넘으면 413으로 답합니다."""
+
+    keep_alive: Annotated[int, arg(metavar="KEEP_ALIVE")] = 0
+    """아무도 묻지 않으면 모델을 메모리에서 내리기까지의 시간(분). 0이면 내리지 않습니다."""
 
     drain_seconds: Annotated[int, arg(metavar="DRAIN_SECONDS")] = 10
     """끝낼 때 하던 답을 기다려 주는 시간(초)."""
@@ -137,13 +157,19 @@ class ServeOptions(ChatOptions):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """로그를 어디까지 보일지."""
 
+    log_format: Literal["plain", "json"] = "plain"
+    """로그 한 줄의 꼴."""
+
+    log_text: bool = False
+    """질문과 답의 글도 로그에 남깁니다."""
+
     config: Annotated[Path | None, arg(metavar="FILE")] = None
     """같은 옵션을 적은 TOML 파일. 명령줄, 환경 변수, 파일, 기본값 차례로 우선합니다."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _at_least(self, 1, "max_body")
-        _at_least(self, 0, "drain_seconds")
+        _at_least(self, 0, "drain_seconds", "keep_alive", "max_concurrent")
         if not 1 <= self.port <= 65535:
             raise OptionError("--port", f"1 이상 65535 이하여야 합니다 (받은 값: {self.port})")
 

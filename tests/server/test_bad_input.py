@@ -154,6 +154,7 @@ def test_temperature_may_be_zero(serve: Serve, temperature: float) -> None:
     assert call(serve(saying("네")).port, "/inferweb", body).status == 200
 
 
+@pytest.mark.case("S46")
 def test_a_body_over_the_limit_is_a_413(serve: Serve) -> None:
     live = serve(saying("네"), max_body=10_000)
     error = _refused(call(live.port, "/inferweb", {"input": "가" * 10_000}), 413)
@@ -162,6 +163,7 @@ def test_a_body_over_the_limit_is_a_413(serve: Serve) -> None:
     assert call(live.port, "/inferweb", {"input": "가" * 1_000}).status == 200
 
 
+@pytest.mark.case("S46")
 def test_a_chunked_body_does_not_slip_past_the_limit(serve: Serve) -> None:
     live = serve(saying("네"), max_body=10_000)
     head = b"POST /inferweb HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -174,6 +176,7 @@ def test_a_chunked_body_does_not_slip_past_the_limit(serve: Serve) -> None:
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "body_too_large"
 
 
+@pytest.mark.case("S46")
 def test_a_large_but_allowed_body_is_read(serve: Serve) -> None:
     body = {"input": "a" * 200_000, "max_new_token": 1}
     assert call(serve(saying("네")).port, "/inferweb", body).error["code"] == (
@@ -231,6 +234,7 @@ def fuzzed(serve: Serve) -> int:
     return serve(saying("네")).port
 
 
+@pytest.mark.case("S36")
 def test_no_key_is_needed_without_keys_whatever_the_client_sends(serve: Serve) -> None:
     port = serve(saying("네")).port
     for value in ("Bearer ", "Bearer no-key", "Basic eA=="):

@@ -1,14 +1,33 @@
-"""Where log lines go when a command runs: stderr, one plain line each."""
+"""Where log lines go when a command runs: stderr, one line each, plain or JSON."""
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from datetime import datetime, timezone
+from typing import Any, Literal
 
 
-def to_stderr(level: str) -> None:
+def to_stderr(level: str, *, style: Literal["plain", "json"] = "plain") -> None:
     """Our own lines from `level` up, other libraries' from warning up."""
+    plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(plain if style == "plain" else _Json())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("lightkorllm").setLevel(level.upper())
+
+
+class _Json(logging.Formatter):
+    """One JSON object a line; a record's `fields` stand in it in place of its message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, tz=timezone.utc)
+        line: dict[str, Any] = {
+            "time": time.isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            **(getattr(record, "fields", None) or {"message": record.getMessage()}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)

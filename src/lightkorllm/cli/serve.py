@@ -11,7 +11,7 @@ def run(argv: Sequence[str], *, prog: str) -> None:
     from lightkorllm.options import ServeOptions, load
 
     options = load(ServeOptions, argv, prog=prog)
-    _logging.to_stderr(options.log_level)
+    _logging.to_stderr(options.log_level, style=options.log_format)
 
     from lightkorllm.server.run import serve
 

@@ -61,6 +61,11 @@ class Engine(ABC):
         """Whether a request that came now would be worked on."""
         return True
 
+    @property
+    def restarts(self) -> int:
+        """How often the engine was started again after a crash."""
+        return 0
+
     @abstractmethod
     def count_tokens(self, text: str) -> int:
         """How many tokens the model sees for `text` as a prompt, its one BOS included."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from lightkorllm import chat
@@ -14,9 +14,10 @@ from lightkorllm.errors import (
     WrongMethod,
 )
 from lightkorllm.options import ServeOptions
-from lightkorllm.server import faults, legacy, openai, wire
-from lightkorllm.server.guard import ClientGone, Guard, Keys
+from lightkorllm.server import entrance, faults, legacy, openai, wire
+from lightkorllm.server.guard import ClientGone, Guard
 from lightkorllm.server.loading import ModelHolder
+from lightkorllm.server.visit import current
 
 OPEN_ROUTES = frozenset({"health"})  # endpoints that need no key
 
@@ -29,12 +30,8 @@ def create_app(holder: ModelHolder, options: ServeOptions, *, guard: Guard | Non
     app.json.sort_keys = False  # type: ignore[attr-defined]
     labels = wire.Labels(human=options.human_str, ai=options.ai_str)
     defaults = chat.default_params(options)
-    keys = Keys(options.api_key)
 
-    @app.before_request
-    def check_key() -> None:
-        if request.method != "OPTIONS" and request.endpoint not in OPEN_ROUTES:
-            keys.check(request.headers.get("Authorization"))
+    entrance.install(app, holder, options, open_routes=OPEN_ROUTES)
 
     @app.get("/health")
     def health() -> tuple[Response, int]:
@@ -71,6 +68,7 @@ _Answer = tuple[Response, int, dict[str, str]]
 
 
 def _json(error: LightKorError, status: int | None = None) -> _Answer:
+    current().error = error.code
     return jsonify(faults.body(error)), status or faults.status(error), faults.headers(error)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import time
 from collections.abc import Collection
 
@@ -14,8 +15,8 @@ from lightkorllm.server import request_log
 from lightkorllm.server.cors import Cors
 from lightkorllm.server.keys import Keys
 from lightkorllm.server.limits import Limits
-from lightkorllm.server.metrics import CONTENT_TYPE, Metrics
 from lightkorllm.server.loading import ModelHolder
+from lightkorllm.server.metrics import CONTENT_TYPE, Metrics
 from lightkorllm.server.visit import Visit, current
 
 
@@ -58,9 +59,7 @@ def install(
 
     @app.before_request
     def come_in() -> Response | None:
-        g.visit = visit = Visit.new(
-            request.headers.get("X-Request-Id"), with_text=options.log_text
-        )
+        g.visit = visit = Visit.new(request.headers.get("X-Request-Id"), with_text=options.log_text)
         if request.method == "OPTIONS":
             return cors.preflight(request)
         if request.endpoint in open_routes:
@@ -77,8 +76,8 @@ def install(
         visit = current()
         visit.method, visit.path, visit.status = request.method, request.path, response.status_code
         visit.route = request.url_rule.rule if request.url_rule else ""
-        if visit.answer.texts is not None and visit.route and visit.inside is not None:
-            visit.asked = request.get_data(as_text=True)
+        if visit.answer.texts:  # so the body has been read
+            visit.asked = json.dumps(request.get_json(force=True), ensure_ascii=False)
         response.headers["X-Request-Id"] = visit.id
         cors.allow(request, response)
         response.call_on_close(lambda: end(visit))

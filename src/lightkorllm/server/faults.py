@@ -10,6 +10,7 @@ from lightkorllm.errors import (
     EngineBusy,
     EngineUnavailable,
     LightKorError,
+    LimitReached,
     NoSuchModel,
     NoSuchRoute,
     Unauthorized,
@@ -48,6 +49,8 @@ def status(error: LightKorError) -> int:
             return 413
         case Unauthorized():
             return 401
+        case LimitReached():
+            return 429
         case NoSuchRoute() | NoSuchModel():
             return 404
         case WrongMethod():
@@ -65,7 +68,7 @@ def status(error: LightKorError) -> int:
 def headers(error: LightKorError) -> dict[str, str]:
     """What goes with it: when to come back, or how to identify oneself."""
     match error:
-        case EngineBusy() | EngineUnavailable():
+        case EngineBusy() | EngineUnavailable() | LimitReached():
             return {"Retry-After": str(error.retry_after)}
         case Unauthorized():
             return {"WWW-Authenticate": "Bearer"}

@@ -1,8 +1,7 @@
-"""Who may come in: API keys, and no new answers once the server is stopping."""
+"""Answers being given: counted, ended when their client leaves, and none begun at the stop."""
 
 from __future__ import annotations
 
-import hmac
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -10,29 +9,14 @@ from contextlib import contextmanager
 
 from flask import request
 
-from lightkorllm.errors import EngineUnavailable, Unauthorized
+from lightkorllm.errors import EngineUnavailable
 from lightkorllm.generation import TokenChunk
+from lightkorllm.server import visit
+from lightkorllm.server.visit import Answer
 
 
 class ClientGone(Exception):
     """The client of an answer has left; nobody is there to be told."""
-
-
-class Keys:
-    """The API keys of a server; without any, everybody may come in."""
-
-    def __init__(self, keys: Iterable[str]) -> None:
-        self._keys = tuple(key.encode("utf-8") for key in keys if key)
-
-    def check(self, authorization: str | None) -> None:
-        """Raises `Unauthorized` unless the header holds one of the keys."""
-        if not self._keys:
-            return
-        kind, _, token = (authorization or "").partition(" ")
-        given = token.strip().encode("utf-8", "replace")
-        matches = [hmac.compare_digest(given, key) for key in self._keys]  # always all of them
-        if kind.lower() != "bearer" or not any(matches):
-            raise Unauthorized
 
 
 class Guard:
@@ -66,13 +50,24 @@ class Guard:
     def watch(
         self, chunks: Iterable[TokenChunk], gone: Callable[[], bool]
     ) -> Generator[TokenChunk, None, None]:
-        """The same chunks, ended by `ClientGone` when the client leaves, and cut at the stop."""
-        for chunk in chunks:
-            if self._cut:
-                raise EngineUnavailable("서버가 꺼져서 답을 끝까지 드리지 못했습니다.")
-            if gone():
-                raise ClientGone
-            yield chunk
+        """The same chunks, ended by `ClientGone` when the client leaves, and cut at the stop.
+
+        They are counted on the way, for the numbers of the visit that this thread answers now.
+        """
+        return self._watch(chunks, gone, answer=visit.current().answer)
+
+    def _watch(
+        self, chunks: Iterable[TokenChunk], gone: Callable[[], bool], *, answer: Answer
+    ) -> Generator[TokenChunk, None, None]:
+        with answer:
+            for chunk in chunks:
+                if self._cut:
+                    raise EngineUnavailable("서버가 꺼져서 답을 끝까지 드리지 못했습니다.")
+                if gone():
+                    answer.cancel()
+                    raise ClientGone
+                answer.see(chunk)
+                yield chunk
 
     def drain(self, seconds: float) -> None:
         """Let no new answer begin, give the running ones `seconds`, then tell and cut them."""

@@ -64,7 +64,8 @@ class Keys:
         if not self._keys:
             return ""
         kind, _, token = (authorization or "").partition(" ")
-        given = hashlib.sha256(token.strip().encode("latin-1", "replace")).digest()  # as WSGI has it
+        as_sent = token.strip(" \t").encode("latin-1", "replace")  # WSGI's text is bytes
+        given = hashlib.sha256(as_sent).digest()
         matches = [hmac.compare_digest(given, key.digest) for key in self._keys]  # always all
         names = [key.name for key, same in zip(self._keys, matches, strict=True) if same]
         if kind.lower() != "bearer" or not names:
@@ -111,6 +112,6 @@ def _of_line(words: list[str], place: str) -> Key:
     if len(words) != 2 or not _NAME.fullmatch(words[0]) or not _DIGEST.fullmatch(words[1].lower()):
         raise OptionError(
             "--api_key_file",
-            f"{place}은 `이름 SHA-256` 꼴이어야 합니다. `lightkorllm keys new 이름`이 만들어 줍니다",
+            f"{place}은 `이름 SHA-256` 꼴이어야 합니다. `lightkorllm keys new`가 만들어 줍니다",
         )
     return Key(words[0], bytes.fromhex(words[1]))

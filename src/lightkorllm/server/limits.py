@@ -69,7 +69,5 @@ def _parse(rate: str) -> list[RateLimitItem]:
     except ValueError:
         rates = []
     if not rates or any(item.amount < 1 or item.get_expiry() < 1 for item in rates):
-        raise OptionError(
-            "--rate_limit", f"`30/minute` 같은 꼴이어야 합니다 (받은 값: {rate!r})"
-        )
+        raise OptionError("--rate_limit", f"`30/minute` 같은 꼴이어야 합니다 (받은 값: {rate!r})")
     return rates

@@ -95,7 +95,8 @@ class _EngineNumbers(Collector):
     def collect(self) -> Iterable[Metric]:
         model = self._holder.loaded
         slots = model.engine.slots if model else None
-        yield _gauge("model_loaded", "Whether the model can answer now.", int(self._holder.ready))
+        loaded = model is not None and model.engine.ready
+        yield _gauge("model_loaded", "Whether the model is in memory and can answer.", int(loaded))
         yield _gauge("slots", "Answers that can be made at once.", slots.count if slots else 0)
         yield _gauge("busy_slots", "Answers being made.", slots.busy if slots else 0)
         yield _gauge("queue_length", "Requests waiting in line.", slots.waiting if slots else 0)

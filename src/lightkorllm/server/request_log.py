@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from typing import Any
 
 from lightkorllm.server.visit import Visit
 
 log = logging.getLogger(__name__)
 
+_WORD = re.compile(r"[\w.-]+")
 _QUIET = frozenset({"/health", "/metrics"})  # asked every few seconds by machines
 
 
@@ -57,6 +59,6 @@ def _plain(fields: dict[str, Any]) -> str:
 
 def _quoted(value: Any) -> str:
     """A word as it is; everything else as JSON, so that a line stays one line."""
-    if isinstance(value, str) and value.replace("-", "").replace(".", "").isalnum():
+    if isinstance(value, str) and _WORD.fullmatch(value):
         return value
     return json.dumps(value, ensure_ascii=False)

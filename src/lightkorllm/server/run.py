@@ -11,6 +11,7 @@ from types import FrameType
 from lightkorllm import chat
 from lightkorllm.errors import LightKorError
 from lightkorllm.options import ServeOptions
+from lightkorllm.server import entrance
 from lightkorllm.server.app import create_app
 from lightkorllm.server.door import Door
 from lightkorllm.server.guard import Guard
@@ -28,6 +29,7 @@ def serve(options: ServeOptions) -> None:
     What can fail fast is tried first: options, then the port, and only then the model.
     """
     chat.check(options)
+    entrance.check(options)
     server = _Server(options)
     for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
         if hasattr(signal, name):
@@ -42,7 +44,11 @@ class _Server:
         self._options = options
         self._guard = Guard()
         self._door = Door(options.host, options.port)
-        self._holder = ModelHolder(lambda: chat.open_chat(options), on_end=self._loaded)
+        self._holder = ModelHolder(
+            lambda: chat.open_chat(options),
+            on_end=self._loaded,
+            keep_alive=60 * options.keep_alive,
+        )
         self._tunnel: Tunnel | None = None
         self._failure: LightKorError | None = None
         self._stopping = threading.Event()
@@ -50,11 +56,8 @@ class _Server:
     def run(self) -> None:
         options = self._options
         app = create_app(self._holder, options, guard=self._guard)
-        if options.host not in ("127.0.0.1", "localhost", "::1") and not options.api_key:
-            log.warning(
-                "%s 로 열면 같은 네트워크의 누구나 쓸 수 있습니다. --api_key 를 권합니다.",
-                options.host,
-            )
+        if options.allow_anyone:
+            log.warning("--allow_anyone: 이 서버에 닿는 누구나 키 없이 쓸 수 있습니다.")
         log.info("모델을 올리는 중입니다 …")
         self._holder.start()
         try:

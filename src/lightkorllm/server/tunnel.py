@@ -35,6 +35,7 @@ def _open(port: int, token: str | None) -> str | None:
     if not token and not _configured(conf.get_default().config_path):
         log.error(_NO_TOKEN)
         return None
+    logging.getLogger("pyngrok").setLevel(logging.CRITICAL + 1)  # its lines may hold the token
     try:
         if token:
             conf.get_default().auth_token = token
@@ -43,7 +44,7 @@ def _open(port: int, token: str | None) -> str | None:
         log.error(
             "ngrok 터널을 열지 못했습니다. 토큰이 맞는지, 이미 열린 터널이 없는지 확인해 주세요. "
             "로컬 서버는 그대로 열려 있습니다. (%s)",
-            _without(token, str(error)),
+            str(error).replace(token, "****") if token else type(error).__name__,
         )
         return None
 
@@ -52,7 +53,3 @@ def _configured(path: str | None) -> bool:
     """Whether ngrok's own config file exists; it usually holds a token."""
     default = os.path.expanduser("~/.config/ngrok/ngrok.yml")  # noqa: PTH111
     return os.path.isfile(path or default)  # noqa: PTH113
-
-
-def _without(token: str | None, text: str) -> str:
-    return text.replace(token, "****") if token else text

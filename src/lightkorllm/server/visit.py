@@ -11,7 +11,7 @@ from types import TracebackType
 from flask import g
 
 from lightkorllm.errors import LightKorError
-from lightkorllm.generation import TokenChunk
+from lightkorllm.generation import WAITING, TokenChunk
 
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -32,7 +32,8 @@ class Answer:
     cancelled: bool = False
     error: str = ""
     texts: list[str] | None = None
-    _now: TokenChunk | None = None  # the newest chunk of an answer that goes on
+    _going_on: bool = False
+    _counted: TokenChunk = WAITING  # the newest chunk with counts of the answer that goes on
     _started: float = 0.0
     _newest: float = 0.0
 
@@ -40,27 +41,29 @@ class Answer:
         """Count a chunk; a microsecond, since it is once a token."""
         if self.texts is not None:
             self.texts.append(chunk.text)
+        self._going_on = chunk.finish_reason is None
         if chunk.completion_tokens:
             self._newest = time.monotonic()
-            if self._now is None or not self._now.completion_tokens:
+            if not self._counted.completion_tokens:
                 self._started = self._newest
                 self.first_token = self.first_token or self._newest
-        self._now = chunk
-        if chunk.finish_reason is not None:
-            self._add(chunk)
+            self._counted = chunk
+        if not self._going_on:
+            self._add()
 
     def cancel(self) -> None:
         """The client has gone."""
         self.cancelled = True
 
-    def _add(self, last: TokenChunk) -> None:
+    def _add(self) -> None:
+        """The answer that goes on has ended, one way or the other."""
+        last, self._counted = self._counted, WAITING
         self.prompt_tokens += last.prompt_tokens
         self.cached_tokens += last.cached_tokens
         self.completion_tokens += last.completion_tokens
         if last.completion_tokens > 1:
             self.decode_tokens += last.completion_tokens - 1
             self.decode_seconds += self._newest - self._started
-        self._now = None
 
     def __enter__(self) -> Answer:
         return self
@@ -71,13 +74,11 @@ class Answer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        unfinished, self._now = self._now, None
-        if unfinished is not None:
-            self._add(unfinished)
+        self._add()
         if isinstance(error, LightKorError):
             self.error = error.code
         elif isinstance(error, GeneratorExit):
-            self.cancelled = self.cancelled or unfinished is not None
+            self.cancelled = self.cancelled or self._going_on
         elif error is not None and not self.cancelled:
             self.error = LightKorError.code
 
