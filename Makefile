@@ -22,10 +22,16 @@ $(VENV)/.node: $(VENV)/.dev
 	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix $(VENV)/node openai@7 axe-core@4; fi
 	touch $@
 
+# A browser for the page's tests: Debian's, where we may install it; elsewhere they are skipped.
+$(VENV)/.browser: $(VENV)/.node
+	if ! command -v chromedriver >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver fonts-nanum >/dev/null; fi
+	touch $@
+
 serve: $(VENV)/.serve
 	$(BIN)/lightkorllm serve $(ARGS)
 
-test: $(VENV)/.node
+test: $(VENV)/.browser
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.dev

@@ -9,6 +9,7 @@ LightKorError
 │   ├── BodyTooLarge         the request body is over the limit
 │   ├── Unauthorized         no valid API key came with the request
 │   ├── LimitReached         the caller's key has used up its share for now
+│   ├── StrangerPage         a web page of another site asked, and CORS does not let it
 │   ├── NoSuchModel          the `model` of a request is not one that is served
 │   ├── NoSuchRoute          there is nothing at that address
 │   └── WrongMethod          the address wants another HTTP method
@@ -117,6 +118,18 @@ class LimitReached(UserError):
     def __init__(self, message: str, *, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class StrangerPage(UserError):
+    """A web page of another site asked, and `--cors_origins` does not let it in."""
+
+    code = "cross_origin_refused"
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"다른 사이트({origin})의 페이지가 보낸 요청이라 받지 않습니다. "
+            "허락하려면 서버를 `--cors_origins 그_주소` 옵션으로 시작해 주세요."
+        )
 
 
 class NoSuchModel(UserError):

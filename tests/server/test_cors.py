@@ -117,3 +117,30 @@ def test_an_origin_is_understood_with_a_slash_and_capitals(serve: Serve) -> None
 def test_what_is_no_origin_is_refused(text: str) -> None:
     with pytest.raises(OptionError, match="--cors_origins"):
         Cors([text])
+
+
+@pytest.mark.parametrize(
+    ("site", "origins", "status"),
+    [
+        (None, (), 200),
+        ("same-origin", (), 200),
+        ("none", (), 200),
+        ("cross-site", (), 403),
+        ("same-site", (), 403),
+        ("cross-site", ("https://a.example",), 200),
+        ("cross-site", ("https://b.example",), 403),
+    ],
+)
+def test_a_strange_page_cannot_make_a_keyless_server_work(
+    serve: Serve, site: str | None, origins: tuple[str, ...], status: int
+) -> None:
+    engine = EchoEngine(saying("네"))
+    headers = {"Origin": "https://a.example", "Content-Type": "text/plain"}
+    if site:
+        headers["Sec-Fetch-Site"] = site
+    live = serve(engine=engine, cors_origins=origins)
+    answer = call(live.port, "/inferweb", {"input": "안녕?"}, headers=headers)
+    assert answer.status == status
+    assert len(engine.prompts) == (1 if status == 200 else 0)
+    if status == 403:
+        assert answer.error["code"] == "cross_origin_refused"

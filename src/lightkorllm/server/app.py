@@ -26,6 +26,7 @@ def create_app(holder: ModelHolder, options: ServeOptions, *, guard: Guard | Non
     """The WSGI application of a server. `guard` is shared with whoever stops the server."""
     app = Flask("lightkorllm", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = options.max_body
+    app.url_map.merge_slashes = False  # `//x` is not there, rather than a redirect in HTML
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.json.sort_keys = False  # type: ignore[attr-defined]
     labels = wire.Labels(human=options.human_str, ai=options.ai_str)

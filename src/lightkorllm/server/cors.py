@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from flask import Request, Response
 
-from lightkorllm.errors import OptionError
+from lightkorllm.errors import OptionError, StrangerPage
 
 ANY = "*"
 EXPOSED = "X-Request-Id, Retry-After"
@@ -37,6 +37,17 @@ class Cors:
             response.headers["Access-Control-Allow-Headers"] = wanted
             response.vary.add("Access-Control-Request-Headers")
         return response
+
+    def refuse_strangers(self, request: Request) -> None:
+        """Raises `StrangerPage` where a browser says that a page of another site is asking.
+
+        CORS only keeps such a page from reading; a server without keys would still do the work.
+        Programs that are no browsers don't send `Sec-Fetch-Site`, and are not meant.
+        """
+        site = request.headers.get("Sec-Fetch-Site", "none")
+        strange = request.method == "POST" and site not in ("none", "same-origin")
+        if strange and not self._allowed(request):
+            raise StrangerPage(request.headers.get("Origin", "?")[:80])
 
     def allow(self, request: Request, response: Response) -> None:
         """Tell the browser that its page may read this answer, where it may."""

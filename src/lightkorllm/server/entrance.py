@@ -62,6 +62,7 @@ def install(
         g.visit = visit = Visit.new(request.headers.get("X-Request-Id"), with_text=options.log_text)
         if request.method == "OPTIONS":
             return cors.preflight(request)
+        cors.refuse_strangers(request)
         if request.endpoint in open_routes:
             return None
         visit.key = keys.check(request.headers.get("Authorization"))

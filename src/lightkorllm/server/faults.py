@@ -13,6 +13,7 @@ from lightkorllm.errors import (
     LimitReached,
     NoSuchModel,
     NoSuchRoute,
+    StrangerPage,
     Unauthorized,
     UserError,
     WrongMethod,
@@ -51,6 +52,8 @@ def status(error: LightKorError) -> int:
             return 401
         case LimitReached():
             return 429
+        case StrangerPage():
+            return 403
         case NoSuchRoute() | NoSuchModel():
             return 404
         case WrongMethod():
