@@ -42,28 +42,37 @@ class SamplingParams:
     early_stopping: bool = False
 
     def __post_init__(self) -> None:
-        _check("max_tokens", self.max_tokens, 1, math.inf)
-        _check("temperature", self.temperature, 0, 2)
-        _check("top_p", self.top_p, 0, 1)
-        _check("top_k", self.top_k, 0, 2**31 - 1)
-        _check("min_p", self.min_p, 0, 1)
-        _check("repetition_penalty", self.repetition_penalty, 0.01, 10)
-        _check("presence_penalty", self.presence_penalty, -2, 2)
-        _check("frequency_penalty", self.frequency_penalty, -2, 2)
-        _check("num_beams", self.num_beams, 1, 64)
-        if self.seed is not None:
-            _check("seed", self.seed, 0, MAX_SEED)
-        object.__setattr__(self, "stop", tuple(self.stop))
-        if self.logprobs is not None:
-            _check("top_logprobs", self.logprobs, 0, 20)
+        for name in LIMITS:
+            if name != "logit_bias" and getattr(self, name) is not None:
+                _check(name, getattr(self, name))
         for token, bias in self.logit_bias:
-            _check("logit_bias", bias, -100, 100)
-            _check("logit_bias", token, 0, 2**31 - 1)
+            _check("logit_bias", bias)
+            if not 0 <= token < 2**31:
+                raise BadRequest("logit_bias", f"그런 토큰 번호는 없습니다 (받은 값: {token})")
+        object.__setattr__(self, "stop", tuple(self.stop))
         if "" in self.stop:
             raise BadRequest("stop", "빈 문자열은 정지 문자열이 될 수 없습니다")
 
 
-def _check(name: str, value: float, low: float, high: float) -> None:
+LIMITS: dict[str, tuple[float, float]] = {
+    "max_tokens": (1, math.inf),
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+    "top_k": (0, 2**31 - 1),
+    "min_p": (0, 1),
+    "repetition_penalty": (0.01, 10),
+    "presence_penalty": (-2, 2),
+    "frequency_penalty": (-2, 2),
+    "num_beams": (1, 64),
+    "seed": (0, MAX_SEED),
+    "logit_bias": (-100, 100),
+    "logprobs": (0, 20),
+}
+"""The least and the most that each parameter may be; the documentation says the same numbers."""
+
+
+def _check(name: str, value: float) -> None:
+    low, high = LIMITS[name]
     if not low <= value <= high:  # also false for NaN
         limits = f"{low} 이상이어야" if high == math.inf else f"{low} 이상 {high} 이하여야"
         raise BadRequest(name, f"{limits} 합니다 (받은 값: {value})")

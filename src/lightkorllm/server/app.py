@@ -14,12 +14,12 @@ from lightkorllm.errors import (
     WrongMethod,
 )
 from lightkorllm.options import ServeOptions
-from lightkorllm.server import entrance, faults, legacy, openai, page, wire
+from lightkorllm.server import entrance, faults, legacy, openai, page, reference, wire
 from lightkorllm.server.guard import ClientGone, Guard
 from lightkorllm.server.loading import ModelHolder
 from lightkorllm.server.visit import current
 
-OPEN_ROUTES = frozenset({"health", *page.ENDPOINTS})  # endpoints that need no key
+OPEN_ROUTES = frozenset({"health", *page.ENDPOINTS, *reference.ENDPOINTS})  # need no key
 
 
 def create_app(holder: ModelHolder, options: ServeOptions, *, guard: Guard | None = None) -> Flask:
@@ -43,6 +43,7 @@ def create_app(holder: ModelHolder, options: ServeOptions, *, guard: Guard | Non
     guard = guard or Guard()
     app.register_blueprint(legacy.blueprint(holder, guard, labels=labels, defaults=defaults))
     app.register_blueprint(page.blueprint())
+    app.register_blueprint(reference.blueprint())
     app.register_blueprint(openai.blueprint(holder, guard, defaults=defaults))
     _answer_errors_in_json(app, options)
     return app

@@ -140,7 +140,12 @@ def params_from(body: GenerateBody, defaults: SamplingParams) -> SamplingParams:
         "json_schema": _json_schema(body.response_format),
         "logprobs": _wanted_logprobs(body),
     }
-    return replace(defaults, **{k: v for k, v in asked.items() if v is not None})
+    try:
+        return replace(defaults, **{k: v for k, v in asked.items() if v is not None})
+    except BadRequest as error:
+        if error.param == "logprobs" and isinstance(body, ChatCompletionBody):
+            raise BadRequest("top_logprobs", error.problem) from None
+        raise
 
 
 def choices_of(body: GenerateBody) -> int:

@@ -24,7 +24,7 @@ _POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -63,7 +63,7 @@ def _read(name: str, kind: str) -> _File:
 
 def _view(file: _File) -> Callable[[], Response]:
     def view() -> Response:
-        answer = Response(file.data, content_type=file.kind, headers=_HEADERS)
+        answer = Response(file.data, content_type=file.kind, headers=HEADERS)
         answer.set_etag(file.tag)
         answer.make_conditional(request)
         return answer
