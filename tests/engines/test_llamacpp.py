@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,3 +199,21 @@ def test_special_tokens_in_names_and_logs_stay_out_of_process_lists(
     arguments = " ".join(psutil.Process(own_engine.pid).cmdline())
     environment = " ".join(psutil.Process(own_engine.pid).environ().values())
     assert own_engine._key not in arguments + environment
+
+
+@pytest.mark.case("S08")
+def test_answers_that_are_made_together_are_not_mixed_up(llamacpp: LlamaCppEngine) -> None:
+    words = "서울 부산 대구 인천 광주 대전 울산 세종 제주 강릉 전주 춘천".split()
+    got: dict[str, str] = {}
+
+    def ask(word: str) -> None:
+        schema = json.dumps({"enum": [word]}, ensure_ascii=False)
+        params = SamplingParams(max_tokens=24, json_schema=schema)
+        got[word] = Reply.join(llamacpp.stream(GenerationRequest(ASK.prompt, params))).text
+
+    threads = [threading.Thread(target=ask, args=(word,)) for word in words]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {word: json.loads(text) for word, text in got.items()} == {word: word for word in words}
