@@ -13,6 +13,7 @@ from lightkorllm.errors import BadRequest, ContextOverflow, NoSuchModel
 from lightkorllm.generation import MAX_SEED, Reply, SamplingParams, TokenChunk
 from lightkorllm.server import openai_wire as wire
 from lightkorllm.server import sse
+from lightkorllm.server.envelope import Envelope
 from lightkorllm.server.guard import Guard, client_gone
 from lightkorllm.server.loading import ModelHolder
 from lightkorllm.server.wire import read_body
@@ -65,7 +66,7 @@ def blueprint(holder: ModelHolder, guard: Guard, *, defaults: SamplingParams) ->
 
     def _answer(body: wire.GenerateBody, questions: list[Question], *, chat: bool) -> Response:
         model = holder.model
-        envelope = wire.Envelope.new(body.model or model.engine.info.name, chat=chat)
+        envelope = Envelope.new(body.model or model.engine.info.name, chat=chat)
         with ExitStack() as stack:
             stack.enter_context(guard.answering())
             chunks = _all(model, questions)
@@ -79,7 +80,7 @@ def blueprint(holder: ModelHolder, guard: Guard, *, defaults: SamplingParams) ->
     def _events(
         first: TokenChunk,
         rest: Iterator[TokenChunk],
-        envelope: wire.Envelope,
+        envelope: Envelope,
         body: wire.GenerateBody,
     ) -> Iterator[str | None]:
         replies: list[Reply] = []
