@@ -13,7 +13,8 @@ const talks = store.loadTalks();
 const settings = store.loadSettings();
 let talk = talks[0] ?? store.newTalk();
 let running = null; // the AbortController of the answer that is being made
-let composedEnter = false; // Enter was pressed while a syllable was being composed
+let composing = null; // the text that an input method is putting together
+let composedEnter = false; // Enter was pressed while it was
 
 // ---- small pieces
 
@@ -47,18 +48,20 @@ function scrollDown() {
 
 // ---- conversations
 
-function keep() {
-  if (talk.history.length > 0 && !talks.includes(talk)) talks.unshift(talk);
+function keep(kept = talk) {
+  if (kept.forgotten) return;
+  if (kept.history.length > 0 && !talks.includes(kept)) talks.unshift(kept);
   if (!store.saveTalks(talks)) say("브라우저의 저장 공간이 모자라 대화를 저장하지 못했습니다.");
   drawTalks();
 }
 
 function open(other) {
+  $("side").classList.remove("shown");
+  $("menu").setAttribute("aria-expanded", "false");
+  if (running && other === talk) return;
   running?.abort();
   talk = other;
   $("system").value = talk.system;
-  $("side").classList.remove("shown");
-  $("menu").setAttribute("aria-expanded", "false");
   drawTalks();
   drawLog();
 }
@@ -76,9 +79,11 @@ function drawTalks() {
 
 function forget(each) {
   if (!confirm("이 대화를 지울까요?")) return;
+  each.forgotten = true; // its answer may still be on the way
   talks.splice(talks.indexOf(each), 1);
   store.saveTalks(talks);
-  open(each === talk ? (talks[0] ?? store.newTalk()) : talk);
+  if (each !== talk) return drawTalks();
+  open(talks[0] ?? store.newTalk());
 }
 
 function drawLog() {
@@ -93,7 +98,7 @@ function drawLog() {
 const isMine = (index) => index % 2 === 0;
 
 function mine(text, index) {
-  const tools = element("div", "tools", button("고치기", () => edit(index), "고치기: 이 질문을 고쳐서 다시 묻습니다"));
+  const tools = element("div", "tools", button("고치기", () => edit(index, text), "고치기: 이 질문을 고쳐서 다시 묻습니다"));
   return element("li", "mine", element("p", "who", "나"), element("div", "bubble", text), tools);
 }
 
@@ -113,20 +118,39 @@ function theirs(text, index) {
 function finish(tools, text, index) {
   const last = index === talk.history.length - 1;
   const note = talk.notes[index];
-  tools.replaceChildren(button("복사", () => navigator.clipboard?.writeText(text), "복사: 이 답을 복사합니다"));
+  tools.replaceChildren(button("복사", () => copy(text), "복사: 이 답을 복사합니다"));
   if (last) tools.append(button("다시 답하기", again, "다시 답하기: 이 질문에 한 번 더 답하게 합니다"));
   if (note) tools.append(element("span", "", note));
 }
 
-function edit(index) {
-  running?.abort();
-  const text = talk.history[index].str;
+async function copy(text) {
+  if (navigator.clipboard) await navigator.clipboard.writeText(text);
+  else copyThroughSelection(text);
+  say("복사했습니다.");
+}
+
+// Over plain http from another computer the clipboard has no other door.
+function copyThroughSelection(text) {
+  const box = element("textarea", "unseen");
+  const focused = document.activeElement;
+  box.value = text;
+  document.body.append(box);
+  box.select();
+  document.execCommand("copy");
+  box.remove();
+  focused?.focus();
+}
+
+function edit(index, text) {
+  if (running) return;
   cutTo(index);
   $("input").value = text;
+  grow();
   $("input").focus();
 }
 
 function again() {
+  if (running) return;
   const index = talk.history.length - 2;
   const text = talk.history[index].str;
   cutTo(index);
@@ -152,11 +176,14 @@ function body(question) {
 
 function headers() {
   const sent = { "Content-Type": "application/json", "ngrok-skip-browser-warning": "1" };
-  if (settings.key) sent.Authorization = `Bearer ${settings.key}`;
+  const key = (settings.key ?? "").trim();
+  if (!/^[\x21-\x7e]*$/.test(key)) throw new Failure("API 키에는 빈칸 없이 영문, 숫자, 기호만 쓸 수 있습니다.", { status: 401 });
+  if (key) sent.Authorization = `Bearer ${key}`;
   return sent;
 }
 
 async function ask(question) {
+  if (running) return;
   const here = talk;
   const index = here.history.length;
   $("log").querySelector(".empty")?.remove();
@@ -173,6 +200,7 @@ async function ask(question) {
   try {
     const last = await stream(body(question), running.signal, (piece) => pen.write(piece));
     pen.end();
+    if (here.forgotten) return;
     here.history = last.history.history.map(({ type, str }) => ({ type, str }));
     here.notes[index + 1] = note(last, performance.now() - started);
     settle(here, answer, index + 1, last.result);
@@ -187,9 +215,10 @@ async function ask(question) {
     } else {
       answer.row.remove();
       question_row.classList.add("failed");
-      if (stopped) $("input").value ||= question;
-      if (stopped || here !== talk) question_row.remove();
+      if (here !== talk) return;
+      if (stopped) giveBack(question);
       else $("log").append(failure(error, question));
+      scrollDown();
     }
     say(stopped ? "멈췄습니다." : `오류: ${error.message}`);
   } finally {
@@ -198,8 +227,15 @@ async function ask(question) {
   }
 }
 
+// What was stopped before its first word is as if it had not been asked.
+function giveBack(question) {
+  $("input").value ||= question;
+  grow();
+  drawLog();
+}
+
 function settle(here, answer, index, text) {
-  keep();
+  keep(here);
   if (here !== talk) return;
   for (const tools of $("log").querySelectorAll(".theirs .tools button[aria-label^='다시 답하기']")) tools.remove();
   finish(answer.tools, text, index);
@@ -214,36 +250,60 @@ function note(last, milliseconds) {
   return parts.join(" · ");
 }
 
-async function stream(asked, signal, onPiece) {
-  let answer;
-  try {
-    answer = await fetch("/chatweb", { method: "POST", headers: headers(), body: JSON.stringify(asked), signal });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Error("서버에 닿지 못했습니다. 서버가 켜져 있는지 확인해 주세요.");
+// What went wrong, in Korean, for the one who asked.
+class Failure extends Error {
+  constructor(message, { status = 0 } = {}) {
+    super(message);
+    this.status = status;
   }
-  if ((answer.headers.get("content-type") ?? "").includes("text/html"))
-    throw new Error("서버 대신 터널의 안내 화면이 왔습니다. 이 주소를 새 탭에서 한 번 열어 확인을 누른 뒤 다시 시도해 주세요.");
+}
+
+async function stream(asked, signal, onPiece) {
+  const sent = { method: "POST", headers: headers(), body: JSON.stringify(asked), signal };
+  const answer = await orFailure(fetch("/chatweb", sent), "서버에 닿지 못했습니다. 서버가 켜져 있는지 확인해 주세요.");
   if (!answer.ok) throw await refusal(answer);
+  if ((answer.headers.get("content-type") ?? "").includes("text/html"))
+    throw new Failure("서버 대신 터널의 안내 화면이 왔습니다. 이 주소를 새 탭에서 한 번 열어 확인을 누른 뒤 다시 시도해 주세요.");
   const reader = new EventReader();
   const bytes = answer.body.getReader();
   for (;;) {
-    const { done, value } = await bytes.read();
-    if (done) throw new Error("답이 중간에 끊겼습니다.");
+    const { done, value } = await orFailure(bytes.read(), BROKEN_OFF);
+    if (done) throw new Failure(BROKEN_OFF);
     for (const data of reader.feed(value)) {
-      const event = JSON.parse(data);
-      if (event.error) throw new Error(event.error.message);
+      const event = parsed(data);
+      if (event.error) throw new Failure(event.error.message);
       if (event.delta !== undefined) onPiece(event.delta);
       else return event;
     }
   }
 }
 
+const BROKEN_OFF = "답이 중간에 끊겼습니다. 연결을 확인하고 다시 시도해 주세요.";
+
+// The browser's own message is English: ours instead, except where the reader stopped it.
+async function orFailure(promise, message) {
+  try {
+    return await promise;
+  } catch (error) {
+    throw error.name === "AbortError" ? error : new Failure(message);
+  }
+}
+
+function parsed(data) {
+  try {
+    return JSON.parse(data);
+  } catch {
+    throw new Failure("서버가 읽을 수 없는 답을 보냈습니다.");
+  }
+}
+
 async function refusal(answer) {
-  const said = await answer.json().catch(() => null);
-  const error = new Error(said?.error?.message ?? `서버가 ${answer.status} 상태로 답했습니다.`);
-  error.status = answer.status;
-  return error;
+  const { status } = answer;
+  const said = (await answer.json().catch(() => null))?.error?.message;
+  if (said) return new Failure(said, { status });
+  const wait = Number(answer.headers.get("retry-after"));
+  const advice = wait > 0 ? `${wait}초 뒤에 다시 시도해 주세요.` : "잠시 뒤에 다시 시도해 주세요.";
+  return new Failure(`서버가 답하지 못했습니다(상태 ${status}). ${advice}`, { status });
 }
 
 // Draws pieces at most once a frame.
@@ -281,6 +341,7 @@ class Pen {
 function failure(error, question) {
   const row = element("li", "failed");
   const retry = button("다시 시도", () => {
+    if (running) return;
     row.remove();
     ask(question);
   });
@@ -292,9 +353,11 @@ function failure(error, question) {
 }
 
 function busy(on) {
+  const lost = [$("stop"), document.body].includes(document.activeElement);
   $("send").hidden = on;
   $("stop").hidden = !on;
   $("log").setAttribute("aria-busy", String(on));
+  if (!on && lost && !matchMedia("(pointer: coarse)").matches) $("input").focus(); // pops up no keyboard
 }
 
 function send() {
@@ -302,7 +365,15 @@ function send() {
   const text = $("input").value.trim();
   if (!text || running) return;
   $("input").value = "";
+  grow();
   ask(text);
+}
+
+// Where CSS cannot: the box is as high as its text.
+function grow() {
+  if (CSS.supports("field-sizing", "content")) return;
+  $("input").style.height = "auto";
+  $("input").style.height = `${$("input").scrollHeight + 2}px`;
 }
 
 // ---- typing: one Enter sends once and whole, also while a syllable is being composed
@@ -314,27 +385,45 @@ $("form").addEventListener("submit", (event) => {
 
 $("input").addEventListener("keydown", (event) => {
   const enter = event.key === "Enter" || event.code === "Enter" || event.code === "NumpadEnter";
+  composedEnter = false;
   if (!enter || event.shiftKey) return;
-  if (event.isComposing || event.keyCode === 229) {
+  if (event.isComposing || composing !== null) {
     composedEnter = true; // the syllable is not in the box yet
     return;
   }
-  event.preventDefault();
+  event.preventDefault(); // Safari's code is 229 here too, after the composition's end
   send();
 });
 
-$("input").addEventListener("compositionend", () => {
-  if (composedEnter) setTimeout(send, 0);
+$("input").addEventListener("compositionstart", () => {
+  composing = "";
+  composedEnter = false;
 });
+$("input").addEventListener("compositionupdate", (event) => {
+  if (event.data !== composing) composedEnter = false; // Enter chose a candidate: not meant to send
+  composing = event.data;
+});
+$("input").addEventListener("compositionend", () => {
+  composing = null;
+  setTimeout(() => composedEnter && send(), 0);
+});
+$("input").addEventListener("input", grow);
 
 $("stop").addEventListener("click", () => running?.abort());
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && running) running.abort();
+  if (event.key !== "Escape" || event.isComposing) return;
+  if (!$("panel").hidden) {
+    showSettings(false);
+    $("settings").focus();
+  } else if ($("side").classList.contains("shown")) {
+    $("menu").click();
+    $("menu").focus();
+  } else running?.abort();
 });
 
 $("log").addEventListener("click", (event) => {
   if (!event.target.classList.contains("copy")) return;
-  navigator.clipboard?.writeText(event.target.parentNode.querySelector("code").textContent);
+  copy(event.target.parentNode.querySelector("code").textContent);
   event.target.textContent = "복사함";
 });
 
@@ -397,8 +486,7 @@ $("file").addEventListener("change", async () => {
   if (!file) return;
   try {
     const found = store.importTalks(await file.text());
-    const known = new Set(talks.map((each) => each.id));
-    for (const each of found) talks.push(known.has(each.id) ? { ...each, id: store.newTalk().id } : each);
+    for (const each of found) talks.push({ ...each, id: store.newTalk().id });
     store.saveTalks(talks);
     if (found.length > 0) open(talks.at(-found.length));
     say(`대화 ${found.length}개를 가져왔습니다.`);
@@ -407,9 +495,13 @@ $("file").addEventListener("change", async () => {
   }
 });
 
+async function modelNames() {
+  const answer = await fetch("/v1/models", { headers: headers() });
+  return answer.ok ? (await answer.json()).data.map((model) => model.id) : [];
+}
+
 async function loadAdapters() {
-  const answer = await fetch("/v1/models", { headers: headers() }).catch(() => null);
-  const [, ...adapters] = answer?.ok ? (await answer.json()).data.map((model) => model.id) : [];
+  const [, ...adapters] = await modelNames().catch(() => []);
   const choices = adapters.map((name) => new Option(name, name));
   $("adapter").replaceChildren(new Option("없이", ""), ...choices);
   $("adapter").value = adapters.includes(settings.adapter) ? settings.adapter : "";

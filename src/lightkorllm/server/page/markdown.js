@@ -1,10 +1,11 @@
 // Markdown → DOM nodes, while it is being written. Text becomes text nodes only, never HTML.
 //
 // A line is read once, when it is complete; only the last, open line is drawn again with each
-// piece, and of a long one only its end. So a long answer costs what it is long.
+// piece, and of a long one only its end. A table's first row is a head once the next line says so. So a long answer costs what it is long.
 
 const SAFE_LINK = /^(https?:|mailto:)/i;
-const INLINE = /`([^`]+)`|\*\*([^*]+)\*\*|\*([^*\s][^*]*)\*|\[([^\]]+)\]\(([^()\s]+)\)/g;
+const INLINE = /`([^`]+)`|\*\*([^*]+)\*\*|\*([^*\s][^*]*)\*|\[([^\][]{1,400})\]\(([^()\s]+)\)/g;
+const ROW = /^\s*\|.*\S/;
 const LONG = 240; // characters of an open line after which its beginning is settled
 
 export class Markdown {
@@ -13,7 +14,8 @@ export class Markdown {
   constructor(root, doc = document) {
     this.root = root;
     this.doc = doc;
-    this.block = null; // the list, paragraph, quote or code that lines are added to
+    this.block = null; // the list, paragraph, quote, table or code that lines are added to
+    this.target = null; // the node that the rest of a settled line goes into
     this.kind = "";
     this.open = ""; // the line that is not complete yet
     this.provisional = []; // nodes that show it
@@ -22,11 +24,10 @@ export class Markdown {
 
   write(text) {
     this.#undo();
-    const lines = text.split("\n");
-    lines[0] = this.open + lines[0];
+    const lines = (this.open + text).split("\n");
     this.open = lines.pop();
-    for (const line of lines) this.#line(line, false);
-    if (this.open.length > LONG && (this.settled || this.#isPlain())) this.#settle();
+    for (const line of lines) this.#line(line.replace(/\r$/, ""), false);
+    if (this.open.length > LONG) this.#settle();
     if (this.open !== "") this.#draft();
   }
 
@@ -36,10 +37,6 @@ export class Markdown {
     this.open = "";
   }
 
-  #isPlain() {
-    return this.kind !== "code" && !/^\s*([-*+>]|\d+[.)]|#{1,6}|`{3,}|~{3,})(\s|$)/.test(this.open);
-  }
-
   #undo() {
     for (const node of this.provisional) node.remove();
     this.provisional = [];
@@ -47,30 +44,40 @@ export class Markdown {
 
   // Draws the open line so that it can be taken back.
   #draft() {
-    const before = { block: this.block, kind: this.kind, settled: this.settled };
+    const { block, kind, target, settled } = this;
     this.recording = true;
     this.#line(this.open, true);
     this.recording = false;
-    Object.assign(this, before);
+    Object.assign(this, { block, kind, target, settled });
   }
 
-  // Keeps the beginning of a long paragraph line, up to a blank outside of any mark.
+  // Keeps the beginning of a long line, up to a blank where no mark is open; one that goes on
+  // and on is kept as it is.
   #settle() {
-    const end = this.open.lastIndexOf(" ");
-    const start = this.open.slice(0, end + 1);
-    const marks = (start.match(/[`*[]/g) ?? []).length;
-    if (end < 0 || (marks > 0 && this.open.length < 8 * LONG)) return;
-    if (!this.settled) this.#paragraph();
-    this.#inline(this.block, start);
+    const start = this.open.slice(0, this.#settledLength()).replace(/\r$/, "");
+    if (start.trim() === "" || (this.kind !== "code" && ROW.test(start))) return;
+    if (this.kind === "code") this.#text(this.block, start);
+    else if (this.settled) this.#inline(this.target, start);
+    else this.#line(start, false);
     this.settled = true;
-    this.open = this.open.slice(end + 1);
+    this.open = this.open.slice(start.length);
+  }
+
+  #settledLength() {
+    const { length } = this.open;
+    if (this.kind === "code") return length;
+    const blank = this.open.lastIndexOf(" ") + 1;
+    const end = length > 2 * LONG && blank < LONG ? length : blank;
+    const unmarked = this.open.slice(0, end).replace(/^\s*[*] /, "").replace(INLINE, "");
+    if (!/[`*[]/.test(unmarked)) return end;
+    return length > 8 * LONG ? end : 0;
   }
 
   #line(line, draft) {
     if (this.kind === "code") return this.#code(line, draft);
     if (this.settled) {
       this.settled = false;
-      return this.#inline(this.block, line);
+      return this.#inline(this.target, line);
     }
     const fence = line.match(/^\s*(`{3,}|~{3,})\s*([\w+#.-]*)\s*$/);
     if (fence) return draft ? this.#text(this.root, line) : this.#fence(fence[2]);
@@ -79,6 +86,7 @@ export class Markdown {
     if (heading) return this.#heading(heading);
     const item = line.match(/^(\s*)(?:([-*+])|(\d+)[.)])\s+(.*)$/);
     if (item) return this.#item(item[3] === undefined ? "ul" : "ol", item[3], item[4]);
+    if (ROW.test(line)) return this.#row(line, draft);
     const quote = line.match(/^>\s?(.*)$/);
     if (quote) return this.#flow("blockquote", quote[1]);
     return this.#flow("p", line);
@@ -107,7 +115,8 @@ export class Markdown {
   }
 
   #code(line, draft) {
-    if (!draft && /^\s*(`{3,}|~{3,})\s*$/.test(line)) return this.#close();
+    if (!draft && !this.settled && /^\s*(`{3,}|~{3,})\s*$/.test(line)) return this.#close();
+    this.settled = false;
     return this.#text(this.block, draft ? line : `${line}\n`);
   }
 
@@ -143,7 +152,46 @@ export class Markdown {
     return this.#add(this.root, this.block);
   }
 
+  #row(line, draft) {
+    const cells = line.trim().replace(/^\||\|$/g, "").split("|");
+    const rows = this.kind === "table" ? this.block.childNodes.length : 0;
+    if (rows === 1 && cells.every((cell) => /^\s*:?-+:?\s*$/.test(cell))) return draft || this.#head();
+    if (rows === 0) this.#table();
+    const row = this.doc.createElement("tr");
+    this.#add(this.block, row);
+    for (const cell of cells) this.#cell(row, { name: "td", text: cell.trim() });
+  }
+
+  #table() {
+    const holder = this.doc.createElement("div");
+    holder.className = "table";
+    holder.tabIndex = 0;
+    const table = this.doc.createElement("table");
+    this.block = this.doc.createElement("tbody");
+    this.kind = "table";
+    table.append(this.block);
+    holder.append(table);
+    this.#add(this.root, holder);
+  }
+
+  #cell(row, { name, text }) {
+    const cell = this.doc.createElement(name);
+    row.append(cell);
+    this.#inline(cell, text);
+  }
+
+  #head() {
+    const row = this.block.childNodes[0];
+    for (const cell of [...row.childNodes]) {
+      const head = this.doc.createElement("th");
+      head.append(...cell.childNodes);
+      row.append(head);
+      cell.remove();
+    }
+  }
+
   #inline(node, text) {
+    this.target = node;
     let at = 0;
     for (const match of text.matchAll(INLINE)) {
       this.#text(node, text.slice(at, match.index));
