@@ -86,7 +86,7 @@ def test_two_hundred_dropped_connections_leave_nothing_behind(serve: Serve) -> N
 def test_dropped_connections_free_the_real_engine_too(serve: Serve, llamacpp: EchoEngine) -> None:
     live = serve(engine=llamacpp)
     chance = random.Random(11)
-    for _ in range(24):
+    for _ in range(60):
         with send_raw(live.port, "/chatweb", {**ASK, "stream": True}):
             if chance.random() < 0.6:
                 time.sleep(chance.random() * 0.3)

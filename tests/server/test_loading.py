@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 import time
 
+import psutil
 import pytest
 
-from lightkorllm.chat import ChatModel
+from lightkorllm.chat import ChatModel, open_chat
 from lightkorllm.conversation import Conversation
 from lightkorllm.engines.echo import EchoEngine, endless
+from lightkorllm.engines.llamacpp import LlamaCppEngine
 from lightkorllm.errors import EngineUnavailable, ModelBroken
 from lightkorllm.generation import SamplingParams
+from lightkorllm.options import ChatOptions
 from lightkorllm.server.loading import ModelHolder
 from live import chat_on
 
@@ -115,3 +118,19 @@ def test_a_model_that_cannot_be_loaded_is_told() -> None:
     holder.start()
     assert _until(lambda: bool(told))
     assert isinstance(told[0], ModelBroken)
+
+
+@pytest.mark.model
+def test_the_real_model_leaves_memory_and_comes_back() -> None:
+    options = ChatOptions(context_length=256, n_parallel=1)
+    holder = ModelHolder(lambda: open_chat(options), keep_alive=0.5)
+    holder.start()
+    assert _until(lambda: holder.ready, within=20)
+    engine = holder.model.engine
+    assert isinstance(engine, LlamaCppEngine)
+    assert engine.pid
+    child = psutil.Process(engine.pid)
+    assert _until(lambda: not child.is_running(), within=10)
+    params = SamplingParams(max_tokens=4)
+    assert holder.model.reply(Conversation.ask("안녕?"), params).usage.completion_tokens > 0
+    holder.close()

@@ -102,15 +102,15 @@ class ModelHolder:
 
     def _watch(self) -> None:
         while not self._closed.wait(min(1.0, self._keep_alive / 4)):
-            model = self._model
-            if model is not None and (model.engine.slots.busy or model.engine.slots.waiting):
-                self._last_asked = time.monotonic()
-            elif time.monotonic() - self._last_asked > self._keep_alive:
-                self._sleep()
+            with self._lock:  # not while it is being woken
+                model = self._model if self._is_idle() else None
+                if model is not None:
+                    self._model, self._asleep = None, True
+            if model is not None:
+                model.close()
 
-    def _sleep(self) -> None:
-        with self._lock:
-            model, self._model = self._model, None
-            self._asleep = True
-        if model is not None:
-            model.close()
+    def _is_idle(self) -> bool:
+        model = self._model
+        if model is not None and (model.engine.slots.busy or model.engine.slots.waiting):
+            self._last_asked = time.monotonic()
+        return time.monotonic() - self._last_asked > self._keep_alive
