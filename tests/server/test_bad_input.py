@@ -52,6 +52,12 @@ def test_what_is_not_a_json_object_is_a_400(serve: Serve, route: str, data: byte
     assert call(live.port, route, {"input": "안녕?"}).status == 200
 
 
+@pytest.mark.parametrize("depth", [2_000, 200_000])
+def test_json_that_is_too_deep_is_a_400_on_every_python(serve: Serve, depth: int) -> None:
+    data = b'{"input": ' + b"[" * depth + b"]" * depth + b"}"
+    assert "깊습니다" in _refused(call(serve(saying("네")).port, "/inferweb", data=data))["message"]
+
+
 def test_a_cp949_body_is_told_about_utf8(serve: Serve) -> None:
     answer = call(serve(saying("네")).port, "/inferweb", data='{"input": "안녕"}'.encode("cp949"))
     assert "UTF-8" in _refused(answer)["message"]

@@ -8,6 +8,7 @@ nothing here (`user`, `store`, …) are accepted and not looked at.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from lightkorllm.generation import MAX_SEED, SamplingParams
 from lightkorllm.server.wire import Body
 
 MOST_CHOICES = 16
+TOKEN_NUMBER = re.compile("[0-9]{1,10}")
 
 
 class StreamOptions(Body):
@@ -141,9 +143,17 @@ def params_from(body: GenerateBody, defaults: SamplingParams) -> SamplingParams:
     try:
         return replace(defaults, **{k: v for k, v in asked.items() if v is not None})
     except BadRequest as error:
-        if error.param == "logprobs" and isinstance(body, ChatCompletionBody):
-            raise BadRequest("top_logprobs", error.problem) from None
+        if isinstance(body, ChatCompletionBody):
+            raise _as_chat_names_it(error, body) from None
         raise
+
+
+def _as_chat_names_it(error: BadRequest, body: ChatCompletionBody) -> BadRequest:
+    if error.param == "logprobs":
+        return BadRequest("top_logprobs", error.problem)
+    if error.param == "max_tokens" and body.max_completion_tokens is not None:
+        return BadRequest("max_completion_tokens", error.problem)
+    return error
 
 
 def choices_of(body: GenerateBody) -> int:
@@ -190,9 +200,9 @@ def _wanted_logprobs(body: GenerateBody) -> int | None:
 def _logit_bias(bias: Mapping[str, float] | None) -> tuple[tuple[int, float], ...] | None:
     if not bias:
         return None
-    wrong = next((token for token in bias if not token.isdecimal()), None)
+    wrong = next((token for token in bias if not TOKEN_NUMBER.fullmatch(token)), None)
     if wrong is not None:
-        raise BadRequest("logit_bias", f"키는 토큰 번호여야 합니다 (받은 값: {wrong!r})")
+        raise BadRequest("logit_bias", f"키는 토큰 번호여야 합니다 (받은 값: {wrong[:40]!r})")
     return tuple((int(token), value) for token, value in bias.items())
 
 

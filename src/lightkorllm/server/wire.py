@@ -102,14 +102,18 @@ def read_json(data: bytes) -> Any:
         ) from None
     try:
         value = json.loads(text, parse_constant=_no_constant)
+        _refuse_surrogates(value)  # goes less deep than the parser of some Pythons
     except RecursionError:
         raise BadRequest("", "요청 본문의 JSON이 너무 깊습니다") from None
     except ValueError as error:
         raise BadRequest("", f"요청 본문이 올바른 JSON이 아닙니다 ({error})") from None
+    return value
+
+
+def _refuse_surrogates(value: Any) -> None:
     for place, string in _strings(value, ""):
         if any("\ud800" <= char <= "\udfff" for char in string):
             raise BadRequest(place, "짝이 없는 서로게이트(깨진 이모지)가 들어 있습니다")
-    return value
 
 
 def _no_constant(name: str) -> None:
