@@ -258,3 +258,17 @@ def test_with_keys_only_their_bearers_come_in(serve: Serve) -> None:
     right = {"Authorization": "Bearer second"}
     assert call(port, "/inferweb", {"input": "네?"}, headers=right).status == 200
     assert call(port, "/health").status == 200
+
+
+def test_a_wrong_method_is_told_which_ones_are_right(serve: Serve) -> None:
+    answer = call(serve(saying("네")).port, "/inferweb")
+    assert answer.status == 405
+    assert "POST" in answer.headers["allow"]
+
+
+def test_no_depth_of_nesting_makes_an_error_of_ours_even_when_text_is_logged(serve: Serve) -> None:
+    port = serve(saying("네"), log_text=True).port
+    for depth in (*range(900, 1000, 7), 980, 985, 990, 5000):
+        nested = b'{"messages": [{"role": "user", "content": "a"}], "audio": null, "metadata": '
+        data = nested + b'{"a":' * depth + b"1" + b"}" * depth + b"}"
+        assert call(port, "/v1/chat/completions", data=data).status in (200, 400)

@@ -255,8 +255,6 @@ NOT_FOR_US = [
     # rules between fields and of the engine (the last message is user, the adapter exists, one
     # of two fields needs the other) are not in the schema: they are 400s that name the field
     "positive_data_acceptance",
-    # a 405 of ours has no Allow header yet; app.py drops the one that werkzeug made
-    "unsupported_method",
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask import Flask, Response, jsonify
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from lightkorllm import chat
 from lightkorllm.errors import (
@@ -60,7 +60,10 @@ def _answer_errors_in_json(app: Flask, options: ServeOptions) -> None:
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> _Answer:
-        return _json(_of_http(error.code), error.code)
+        answer, status, headers = _json(_of_http(error.code), error.code)
+        if isinstance(error, MethodNotAllowed) and error.valid_methods:
+            headers["Allow"] = ", ".join(sorted(error.valid_methods))
+        return answer, status, headers
 
     @app.errorhandler(ClientGone)
     def gone(error: ClientGone) -> tuple[str, int]:

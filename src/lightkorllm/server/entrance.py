@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Collection
 
-from flask import Flask, Response, g, request
+from flask import Flask, Request, Response, g, request
 
 from lightkorllm.errors import OptionError
 from lightkorllm.options import ServeOptions
@@ -47,6 +47,14 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def _readable(request: Request) -> str:
+    """A body with its Hangul unescaped; as it came where it nests too deep to write anew."""
+    try:
+        return json.dumps(request.get_json(force=True), ensure_ascii=False)
+    except RecursionError:
+        return request.get_data(as_text=True)
+
+
 def install(
     app: Flask, holder: ModelHolder, options: ServeOptions, *, open_routes: Collection[str]
 ) -> None:
@@ -78,7 +86,7 @@ def install(
         visit.method, visit.path, visit.status = request.method, request.path, response.status_code
         visit.route = request.url_rule.rule if request.url_rule else ""
         if visit.answer.texts:  # so the body has been read
-            visit.asked = json.dumps(request.get_json(force=True), ensure_ascii=False)
+            visit.asked = _readable(request)
         response.headers["X-Request-Id"] = visit.id
         cors.allow(request, response)
         response.call_on_close(lambda: end(visit))
