@@ -62,6 +62,12 @@ def test_a_header_that_breaks_off_anywhere_is_refused(tmp_path: Path) -> None:
             gguf_header.read(_write(tmp_path, WHOLE[:size]))
 
 
+def test_arrays_nested_without_end_are_refused(tmp_path: Path) -> None:
+    nested = struct.pack("<IQ", 9, 1) * 50_000
+    with pytest.raises(ModelBroken):
+        gguf_header.read(_write(tmp_path, _header(("끝없이", 9, nested))))
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="없는"):
         gguf_header.read(tmp_path / "없는.gguf")

@@ -58,13 +58,15 @@ class ShownTokens:
     def __init__(self) -> None:
         self._waiting: deque[TokenLogprob] = deque()
         self._shown = b""  # shown, but not covered by a token that was given out
+        self._begun = False
 
     def feed(
         self, tokens: Iterable[TokenLogprob], shown: str, *, done: bool
     ) -> tuple[TokenLogprob, ...]:
         """The tokens that the newly shown text completes; with `done`, the last one's rest."""
         self._waiting.extend(tokens)
-        if shown and not self._shown:
+        if shown and not self._begun:
+            self._begun = True
             self._skip_to(shown.encode("utf-8"))
         self._shown += shown.encode("utf-8")
         ready: list[TokenLogprob] = []
@@ -141,6 +143,7 @@ class ChatModel:
         Closing the generator ends the work. The last chunk has the `finish_reason`.
         """
         text, tokens = question.reader(), ShownTokens()
+        asked = question.params.logprobs is not None
         with closing(self.engine.stream(_request(question))) as chunks:
             for chunk in chunks:
                 shown = text.feed(chunk.text)
@@ -148,7 +151,7 @@ class ChatModel:
                 if done:
                     shown += text.flush()
                 finish = "stop" if text.stopped else chunk.finish_reason
-                logprobs = tokens.feed(chunk.logprobs, shown, done=done)
+                logprobs = tokens.feed(chunk.logprobs, shown, done=done) if asked else ()
                 yield replace(chunk, text=shown, finish_reason=finish, logprobs=logprobs)
                 if done:
                     return

@@ -63,7 +63,7 @@ def read(path: Path) -> GgufHeader:
         raise ModelNotFound(f"모델 파일이 없습니다: {path}") from None
     except OSError as error:
         raise ModelNotFound(f"모델 파일을 읽을 수 없습니다: {path} ({error.strerror})") from None
-    except (ValueError, struct.error, IndexError, KeyError, OverflowError):
+    except (ValueError, struct.error, IndexError, KeyError, OverflowError, RecursionError):
         raise ModelBroken(
             f"{path} 파일은 올바른 GGUF가 아닙니다. 내려받다가 끊긴 파일이 아닌지 확인해 주세요."
         ) from None

@@ -103,7 +103,7 @@ class LlamaCppEngine(Engine):
         self._child.close()
 
     def _generate(self, request: GenerationRequest) -> Generator[TokenChunk, None, None]:
-        prompt = replace(request, prompt=self._with_one_bos(request.prompt), adapter=None)
+        prompt = replace(request, prompt=self._with_one_bos(request.prompt))
         deadline = time.monotonic() + RESTART_PATIENCE
         tried: set[str] = set()
         while len(tried) < 2 and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""The wire client for servers that speak OpenAI's completions: llama.cpp's and vLLM's."""
+"""The wire client for servers that speak OpenAI's completions, such as llama.cpp's."""
 
 from __future__ import annotations
 
@@ -32,22 +32,15 @@ LLAMA_SERVER = Dialect(
     extras={"cache_prompt": True, "return_progress": True, "timings_per_token": True},
     usage_in_stream={"include_usage": True},
 )
-VLLM = Dialect(
-    repetition_penalty="repetition_penalty",
-    usage_in_stream={"include_usage": True, "continuous_usage_stats": True},
-)
 
 
 class Upstream:
     """One server, asked over HTTP. Holds no connection between calls and no state."""
 
-    def __init__(
-        self, origin: Origin, *, dialect: Dialect, key: str = "", model: str | None = None
-    ) -> None:
+    def __init__(self, origin: Origin, *, dialect: Dialect, key: str = "") -> None:
         self.origin = origin
         self._dialect = dialect
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._model = model
 
     def healthy(self, *, patience: float = 5.0) -> bool:
         """Whether the server says that it can work."""
@@ -109,8 +102,6 @@ class Upstream:
             body["logit_bias"] = {str(token): bias for token, bias in params.logit_bias}
         if params.seed is not None:
             body["seed"] = params.seed
-        if request.adapter or self._model:
-            body["model"] = request.adapter or self._model
         return body
 
 

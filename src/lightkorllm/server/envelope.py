@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from lightkorllm.generation import Reply, TokenChunk, TokenLogprob, Usage
@@ -22,7 +23,7 @@ def _logprobs(tokens: Sequence[TokenLogprob], *, chat: bool) -> dict[str, Any] |
         "tokens": texts,
         "token_logprobs": [token.logprob for token in tokens],
         "top_logprobs": [{_shown(rival): value for rival, value in each.top} for each in tokens],
-        "text_offset": [sum(map(len, texts[:number])) for number in range(len(texts))],
+        "text_offset": list(accumulate(map(len, texts[:-1]), initial=0)),
     }
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 
 from lightkorllm.chat import Question
 from lightkorllm.errors import Unsupported
 from lightkorllm.generation import Reply, SamplingParams, TokenChunk
 from lightkorllm.server import sse, wire
-from lightkorllm.server.guard import Guard, client_gone
+from lightkorllm.server.answering import answer
+from lightkorllm.server.guard import Guard
 from lightkorllm.server.loading import ModelHolder
 
 
@@ -36,22 +36,19 @@ def blueprint(
         conversation = wire.conversation_from(body, labels)
         model = holder.model
         question = model.prepare(conversation, params, adapter=body.adapter)
-        with ExitStack() as stack:
-            stack.enter_context(guard.answering())
-            chunks = stack.enter_context(closing(model.stream(question)))
-            watched = guard.watch(chunks, client_gone())
-            if body.stream:
-                first = next(watched)  # what is refused is refused before headers leave
-                events = _events(first, watched, body, question)
-                return sse.response(events, close=stack.pop_all().close)
-            return jsonify(_whole(Reply.join(watched), body, question))
+        return answer(
+            model.stream(question),
+            guard,
+            stream=bool(body.stream),
+            events=lambda chunks: _events(chunks, body, question),
+            whole=lambda chunks: _whole(Reply.join(chunks), body, question),
+        )
 
     def _events(
-        first: TokenChunk, rest: Iterator[TokenChunk], body: wire.InferBody, question: Question
+        chunks: Iterator[TokenChunk], body: wire.InferBody, question: Question
     ) -> Iterator[str | None]:
-        seen = [first]
-        yield sse.event({"delta": first.text}) if first.text else None
-        for chunk in rest:
+        seen: list[TokenChunk] = []
+        for chunk in chunks:
             seen.append(chunk)
             yield sse.event({"delta": chunk.text}) if chunk.text else None
         yield sse.event(_whole(Reply.join(seen), body, question))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import replace
 
 from flask import Blueprint, Response, jsonify, request
@@ -13,8 +13,9 @@ from lightkorllm.errors import BadRequest, ContextOverflow, NoSuchModel
 from lightkorllm.generation import MAX_SEED, Reply, SamplingParams, TokenChunk
 from lightkorllm.server import openai_wire as wire
 from lightkorllm.server import sse
+from lightkorllm.server.answering import answer
 from lightkorllm.server.envelope import Envelope
-from lightkorllm.server.guard import Guard, client_gone
+from lightkorllm.server.guard import Guard
 from lightkorllm.server.loading import ModelHolder
 from lightkorllm.server.wire import read_body
 
@@ -67,25 +68,20 @@ def blueprint(holder: ModelHolder, guard: Guard, *, defaults: SamplingParams) ->
     def _answer(body: wire.GenerateBody, questions: list[Question], *, chat: bool) -> Response:
         model = holder.model
         envelope = Envelope.new(body.model or model.engine.info.name, chat=chat)
-        with ExitStack() as stack:
-            stack.enter_context(guard.answering())
-            chunks = _all(model, questions)
-            watched = guard.watch(stack.enter_context(closing(chunks)), client_gone())
-            if body.stream:
-                first = next(watched)  # what is refused is refused before headers leave
-                events = _events(first, watched, envelope, body)
-                return sse.response(events, close=stack.pop_all().close)
-            return jsonify(envelope.whole(_replies([*watched], len(questions))))
+        return answer(
+            _all(model, questions),
+            guard,
+            stream=bool(body.stream),
+            events=lambda chunks: _events(chunks, envelope, body),
+            whole=lambda chunks: envelope.whole(_replies(chunks)),
+        )
 
     def _events(
-        first: TokenChunk,
-        rest: Iterator[TokenChunk],
-        envelope: Envelope,
-        body: wire.GenerateBody,
+        chunks: Iterator[TokenChunk], envelope: Envelope, body: wire.GenerateBody
     ) -> Iterator[str | None]:
         replies: list[Reply] = []
         seen: list[TokenChunk] = []
-        for chunk in _with(first, rest):
+        for chunk in chunks:
             number = len(replies)
             if not seen and envelope.chat:
                 yield sse.event(envelope.opening(number))
@@ -114,20 +110,15 @@ def _all(model: ChatModel, questions: Sequence[Question]) -> Generator[TokenChun
             yield from chunks
 
 
-def _replies(chunks: Sequence[TokenChunk], count: int) -> list[Reply]:
-    replies, seen = [], []
+def _replies(chunks: Iterator[TokenChunk]) -> list[Reply]:
+    replies: list[Reply] = []
+    seen: list[TokenChunk] = []
     for chunk in chunks:
         seen.append(chunk)
         if chunk.finish_reason is not None:
             replies.append(Reply.join(seen))
             seen = []
-    assert len(replies) == count
     return replies
-
-
-def _with(first: TokenChunk, rest: Iterator[TokenChunk]) -> Iterator[TokenChunk]:
-    yield first
-    yield from rest
 
 
 def _names(model: ChatModel) -> tuple[str, ...]:

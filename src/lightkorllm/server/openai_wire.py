@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from lightkorllm.conversation import Conversation
+from lightkorllm.conversation import Conversation, Turn
 from lightkorllm.errors import BadRequest, Unsupported
 from lightkorllm.generation import MAX_SEED, SamplingParams
 from lightkorllm.server.wire import Body
@@ -221,16 +221,14 @@ def conversation_from(messages: Sequence[Message]) -> Conversation:
     if not messages:
         raise BadRequest("messages", "메시지가 하나 이상 있어야 합니다")
     system: list[str] = []
-    conversation = Conversation()
+    turns: list[Turn] = []
     for number, message in enumerate(messages):
         text = _text_of(message, place=f"messages[{number}]")
         match message.role:
             case "system" | "developer":
                 system.append(text)
-            case "user":
-                conversation = conversation.add("user", text)
-            case "assistant":
-                conversation = conversation.add("assistant", text)
+            case "user" | "assistant":
+                turns.append(Turn("user" if message.role == "user" else "assistant", text))
             case "tool" | "function":
                 raise Unsupported(f"messages[{number}].role", "도구 호출은 아직 지원하지 않습니다")
             case _:
@@ -238,9 +236,9 @@ def conversation_from(messages: Sequence[Message]) -> Conversation:
                     f"messages[{number}].role",
                     f"system, user, assistant 중 하나여야 합니다 (받은 값: {message.role[:40]!r})",
                 )
-    if not conversation.turns or conversation.turns[-1].role != "user":
+    if not turns or turns[-1].role != "user":
         raise BadRequest("messages", "마지막 메시지는 user여야 합니다")
-    return replace(conversation, system="\n\n".join(system))
+    return Conversation("\n\n".join(system), tuple(turns))
 
 
 def _text_of(message: Message, *, place: str) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from lightkorllm.conversation import Conversation, Role
+from lightkorllm.conversation import Conversation, Role, Turn
 from lightkorllm.errors import BadRequest
 from lightkorllm.generation import Reply, SamplingParams
 
@@ -219,11 +219,12 @@ def params_from(body: InferBody, defaults: SamplingParams) -> SamplingParams:
 
 def conversation_from(body: InferBody, labels: Labels) -> Conversation:
     """The conversation that a body holds, its newest question last."""
-    conversation = Conversation((body.instruction and body.instruction.command) or "")
-    for number, entry in enumerate(_entries(body)):
-        role = labels.role(entry.type, place=f"history.history[{number}].type")
-        conversation = conversation.add(role, entry.str_)
-    return conversation.add("user", body.input)
+    turns = [
+        Turn(labels.role(entry.type, place=f"history.history[{number}].type"), entry.str_)
+        for number, entry in enumerate(_entries(body))
+    ]
+    system = (body.instruction and body.instruction.command) or ""
+    return Conversation(system, (*turns, Turn("user", body.input)))
 
 
 def answer_to(body: InferBody, reply: Reply, labels: Labels, *, dropped: int = 0) -> dict[str, Any]:
@@ -256,7 +257,4 @@ def _entries(body: InferBody) -> Sequence[HistoryEntry]:
 
 
 def _exchanges(said: Sequence[tuple[Role, str]]) -> int:
-    conversation = Conversation()
-    for role, _ in said:
-        conversation = conversation.add(role, "")
-    return len(conversation.exchanges)
+    return len(Conversation(turns=tuple(Turn(role, "") for role, _ in said)).exchanges)

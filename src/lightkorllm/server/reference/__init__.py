@@ -10,18 +10,16 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 from jinja2 import Environment, StrictUndefined
 
-from lightkorllm.server import openapi
+from lightkorllm.server import openapi, page
 
 ENDPOINTS = frozenset({"docs.document", "docs.reference", "docs.style"})  # none needs a key
 
 _HEADERS = {
-    "Content-Security-Policy": (
+    **page.HEADERS,
+    "Content-Security-Policy": (  # no script at all
         "default-src 'none'; style-src 'self'; img-src 'self'; "  # the icon
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
 }
 
 
