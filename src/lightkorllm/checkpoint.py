@@ -1,0 +1,298 @@
+"""A Hugging Face checkpoint folder read without loading it: config, tensor shapes, quantisation.
+
+Only JSON and the headers of safetensors files are read, so that mistakes are told in a second.
+Layout of those headers: https://github.com/huggingface/safetensors#format.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from lightkorllm.errors import ModelBroken, ModelNotFound
+
+_BYTES = {
+    "F64": 8, "I64": 8, "U64": 8,
+    "F32": 4, "I32": 4, "U32": 4,
+    "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
+    "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+_LONGEST_HEADER = 100_000_000
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor on disk: `dtype` in safetensors' words, the file, and its bytes in that file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    file: Path
+    start: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gptq:
+    """How the linear layers were quantised. `group_size` -1 is one group over a whole row.
+
+    `version` 2 keeps zero points as they are; 1, the common one, keeps them minus one.
+    """
+
+    bits: int
+    group_size: int
+    sym: bool
+    desc_act: bool
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder of weights as its headers describe it. `tensors` goes by tensor name."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    weights: tuple[Path, ...]
+    tensors: Mapping[str, Tensor]
+    gptq: Gptq | None = None
+
+    @property
+    def text_config(self) -> Mapping[str, Any]:
+        """The language model's own settings, also where a wrapper holds them one level down."""
+        inner = self.config.get("text_config")
+        return inner if isinstance(inner, Mapping) else self.config
+
+    @property
+    def model_type(self) -> str:
+        return str(self.config.get("model_type", ""))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all weights on disk."""
+        return sum(tensor.size for tensor in self.tensors.values())
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights of a plain checkpoint, each counted once."""
+        return sum(prod(tensor.shape) for tensor in self.tensors.values())
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of context that the model was made for; 0 where the config does not say."""
+        return int(self.text_config.get("max_position_embeddings") or 0)
+
+    def quantised_layers(self) -> tuple[str, ...]:
+        """Names of the linear layers that hold packed weights."""
+        return tuple(
+            name.removesuffix(".qweight") for name in self.tensors if name.endswith(".qweight")
+        )
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a path is a folder that claims to hold a Hugging Face model."""
+    return path.is_dir() and (path / "config.json").is_file()
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a folder, or one weight file in it where the folder holds several to choose from.
+
+    Raises `ModelNotFound` where nothing is there and `ModelBroken` with the reason where what is
+    there cannot be run: no config, pickled weights, a quantisation that is missing, contradicts
+    itself or the tensors, or is known to be broken.
+    """
+    folder, chosen = (path.parent, path) if path.is_file() else (path, None)
+    if not folder.is_dir():
+        raise ModelNotFound(f"모델 폴더가 없습니다: {folder}")
+    config = _json_object(folder / "config.json")
+    declared = _declared_quantisation(folder, config)
+    weights = (chosen,) if chosen else _weight_files(folder, declared)
+    tensors = dict(pair for file in weights for pair in _header(file))
+    found = Checkpoint(folder, config, weights, tensors)
+    gptq = _gptq(found, declared)
+    return Checkpoint(folder, config, weights, tensors, gptq)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; {} where there is no file. Raises `ModelBroken`."""
+    return _json_object(path) if path.is_file() else {}
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ModelBroken(
+            f"{path.parent} 폴더에 {path.name} 파일이 없습니다. 모델을 다시 내려받아 주세요."
+        ) from None
+    except (OSError, ValueError, RecursionError):
+        raise ModelBroken(f"{path} 파일을 읽을 수 없습니다. 다시 내려받아 주세요.") from None
+    if not isinstance(values, dict):
+        raise ModelBroken(f"{path} 파일은 JSON 객체여야 합니다. 다시 내려받아 주세요.")
+    return values
+
+
+def _declared_quantisation(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What config.json and AutoGPTQ's quantize_config.json say together; {} where neither does."""
+    inner = config.get("quantization_config") or {}
+    beside = read_json(folder / "quantize_config.json")
+    if not isinstance(inner, dict):
+        raise ModelBroken(f"{folder / 'config.json'}의 quantization_config가 객체가 아닙니다.")
+    for key in ("bits", "group_size", "sym", "desc_act"):
+        if key in inner and key in beside and inner[key] != beside[key]:
+            raise ModelBroken(
+                f"{folder}의 양자화 설정 둘이 서로 다릅니다: {key}이(가) config.json에는 "
+                f"{inner[key]}, quantize_config.json에는 {beside[key]}입니다. "
+                "모델을 다시 내려받거나 틀린 쪽을 고쳐 주세요."
+            )
+    return {**beside, **inner}
+
+
+def _weight_files(folder: Path, declared: Mapping[str, Any]) -> tuple[Path, ...]:
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        return _indexed(index)
+    base = declared.get("model_file_base_name") or declared.get("model_basename")
+    for name in ("model", base):
+        if isinstance(name, str) and (folder / f"{Path(name).name}.safetensors").is_file():
+            return (folder / f"{Path(name).name}.safetensors",)
+    candidates = sorted(folder.glob("*.safetensors"))
+    if len(candidates) == 1:
+        return (candidates[0],)
+    if candidates:
+        names = ", ".join(file.name for file in candidates)
+        raise ModelBroken(
+            f"{folder}에 가중치 파일이 여럿입니다: {names}. "
+            f"쓸 파일을 `--model {candidates[0]}`처럼 지정해 주세요."
+        )
+    raise _no_weights(folder, base)
+
+
+def _no_weights(folder: Path, base: object) -> ModelBroken:
+    pickled = sorted(file.name for pattern in _PICKLES for file in folder.glob(pattern))
+    if pickled:
+        return ModelBroken(
+            f"{folder}에는 피클 가중치({pickled[0]})만 있습니다. 피클은 열기만 해도 코드가 "
+            "실행될 수 있어 쓰지 않습니다. safetensors 형식의 모델을 받아 주세요."
+        )
+    expected = f"{base or 'model'}.safetensors"
+    files = ", ".join(sorted(file.name for file in folder.iterdir())[:10])
+    return ModelBroken(f"{folder}에 가중치 파일({expected})이 없습니다. 있는 파일: {files}")
+
+
+def _indexed(index: Path) -> tuple[Path, ...]:
+    weight_map = _json_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ModelBroken(f"{index} 파일에 weight_map이 없습니다. 다시 내려받아 주세요.")
+    files = sorted({str(name) for name in weight_map.values()})
+    for name in files:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ModelBroken(f"{index}이(가) 가리키는 {name!r}은(는) 가중치 파일 이름이 아닙니다.")
+        if not (index.parent / name).is_file():
+            raise ModelBroken(f"{index.parent}에 {name} 파일이 없습니다. 마저 내려받아 주세요.")
+    return tuple(index.parent / name for name in files)
+
+
+def _header(file: Path) -> Iterable[tuple[str, Tensor]]:
+    try:
+        with file.open("rb") as data:
+            (length,) = struct.unpack("<Q", data.read(8))
+            entries = json.loads(data.read(min(length, _LONGEST_HEADER)))
+        end = file.stat().st_size - 8 - length
+        entries.pop("__metadata__", None)
+        return [(name, _tensor(entry, file, 8 + length, end)) for name, entry in entries.items()]
+    except OSError as error:
+        raise ModelNotFound(f"{file} 파일을 읽을 수 없습니다 ({error.strerror}).") from None
+    except (ValueError, TypeError, KeyError, AttributeError, struct.error, RecursionError):
+        raise ModelBroken(
+            f"{file} 파일은 올바른 safetensors가 아닙니다. "
+            "내려받다가 끊긴 파일이 아닌지 확인해 주세요."
+        ) from None
+
+
+def _tensor(entry: Mapping[str, Any], file: Path, base: int, end: int) -> Tensor:
+    dtype, shape = entry["dtype"], tuple(int(size) for size in entry["shape"])
+    start, stop = entry["data_offsets"]
+    if not 0 <= start <= stop <= end or min(shape, default=0) < 0:
+        raise ValueError("tensor outside its file")
+    if dtype in _BYTES and prod(shape) * _BYTES[dtype] != stop - start:
+        raise ValueError("tensor size does not match its shape")
+    return Tensor(str(dtype), shape, file, base + start, stop - start)
+
+
+def _gptq(found: Checkpoint, declared: Mapping[str, Any]) -> Gptq | None:
+    packed = found.quantised_layers()
+    method = str(declared.get("quant_method", "gptq" if "bits" in declared else ""))
+    if not packed and not method:
+        return None
+    if packed and not declared:
+        raise ModelBroken(
+            f"{found.folder}의 가중치는 양자화되어 있는데 그 설정이 없습니다. "
+            "config.json의 quantization_config나 quantize_config.json이 있어야 합니다."
+        )
+    if method != "gptq":
+        raise ModelBroken(
+            f"{found.folder}은(는) {method} 방식으로 양자화되었습니다. 여기서는 GPTQ와 "
+            "양자화하지 않은 모델, GGUF를 실행할 수 있습니다."
+        )
+    if not packed:
+        raise ModelBroken(
+            f"{found.folder}에는 GPTQ 설정이 있지만 양자화된 가중치(qweight)가 없습니다. "
+            "모델을 다시 내려받아 주세요."
+        )
+    gptq = _settings(found.folder, declared)
+    _require_sound(found, gptq, declared)
+    return gptq
+
+
+def _settings(folder: Path, declared: Mapping[str, Any]) -> Gptq:
+    try:
+        return Gptq(
+            bits=int(declared["bits"]),
+            group_size=int(declared.get("group_size", -1)),
+            sym=bool(declared.get("sym", True)),
+            desc_act=bool(declared.get("desc_act", False)),
+            version=2
+            if declared.get("checkpoint_format", declared.get("format")) == "gptq_v2"
+            else 1,
+        )
+    except (KeyError, TypeError, ValueError):
+        raise ModelBroken(
+            f"{folder}의 양자화 설정에 bits나 group_size가 없거나 수가 아닙니다."
+        ) from None
+
+
+def _require_sound(found: Checkpoint, gptq: Gptq, declared: Mapping[str, Any]) -> None:
+    """Refuse what is known to be broken, and settings that the tensors contradict."""
+    maker = json.dumps(declared.get("meta", {}))
+    if not gptq.sym and gptq.version == 1 and "gptqmodel" not in maker:
+        raise ModelBroken(
+            f"{found.folder}은(는) AutoGPTQ가 비대칭(sym=false)으로 만든 옛 형식이라 영점이 넘쳐 "
+            "망가져 있습니다. 원본 모델을 `lightkorllm quantize`로 다시 양자화해 주세요."
+        )
+    if gptq.bits not in (2, 3, 4, 8):
+        raise ModelBroken(
+            f"{found.folder}의 bits가 {gptq.bits}입니다. 2, 3, 4, 8만 있을 수 있습니다."
+        )
+    for layer in found.quantised_layers():
+        _require_shapes(found, layer, gptq)
+
+
+def _require_shapes(found: Checkpoint, layer: str, gptq: Gptq) -> None:
+    scales = found.tensors.get(f"{layer}.scales")
+    if scales is None:
+        raise ModelBroken(f"{found.folder}의 {layer} 층에 scales가 없습니다. 다시 내려받아 주세요.")
+    width = found.tensors[f"{layer}.qweight"].shape[0] * 32 // gptq.bits
+    group = width if gptq.group_size < 1 else gptq.group_size
+    groups = -(-width // group)
+    if scales.shape[0] != groups:
+        stored = width // max(1, scales.shape[0])
+        raise ModelBroken(
+            f"{found.folder}의 설정은 {gptq.bits}비트, group_size {gptq.group_size}인데 "
+            f"{layer} 층의 가중치는 그렇지 않습니다(묶음 {groups}개가 있어야 하는데 "
+            f"{scales.shape[0]}개, 곧 group_size {stored}). 설정 파일과 가중치가 같은 모델의 것인지 확인해 주세요."
+        )

@@ -1,0 +1,168 @@
+"""The door to transformers: a checkpoint folder becomes a tokenizer and a model in memory.
+
+Weights come from safetensors only, and no code of a model's repository is ever run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightkorllm.checkpoint import Checkpoint
+from lightkorllm.errors import MissingPackage, ModelBroken
+
+_SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a checkpoint folder, the fast one, with a pad token.
+
+    Where there is none, another special token is used and EOS only as the last way out: padding
+    must not change what the end of an answer is. Raises `ModelBroken`.
+    """
+    transformers = _transformers()
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    except Exception as error:
+        raise ModelBroken(f"{folder}의 토크나이저를 읽을 수 없습니다: {_brief(error)}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.unk_token or tokenizer.bos_token or tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(checkpoint: Checkpoint, *, device: str, dtype: str, backend: str = "auto") -> Any:
+    """The model of a checkpoint, plain or GPTQ, in evaluation mode.
+
+    `dtype` is torch's name (`float32`, `bfloat16`, `float16`); `backend` is GPTQModel's name of a
+    kernel and means nothing for plain weights. Raises `ModelBroken` with the reason.
+    """
+    transformers = _transformers()
+    import torch
+
+    require_no_remote_code(checkpoint)
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "device_map": {"": device}}
+    if checkpoint.gptq:
+        options["quantization_config"] = _gptq_config(checkpoint, backend)
+    try:
+        with plain_layout(checkpoint) as folder:
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True,
+                use_safetensors=True, **options,
+            )  # fmt: skip
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise ModelBroken(f"{checkpoint.folder}을(를) 올릴 수 없습니다: {_brief(error)}") from error
+    return model.eval()
+
+
+def require_no_remote_code(checkpoint: Checkpoint) -> None:
+    """Refuse a model that only the code in its own repository can run."""
+    if "auto_map" not in checkpoint.config:
+        return
+    from transformers import CONFIG_MAPPING
+
+    if checkpoint.model_type not in CONFIG_MAPPING:
+        raise ModelBroken(
+            f"{checkpoint.folder}은(는) 저장소에 든 코드를 실행해야 하는 모델"
+            f"({checkpoint.model_type or '이름 없음'})입니다. 남의 코드는 실행하지 않습니다. "
+            "transformers가 직접 지원하는 모델이나 GGUF를 써 주세요."
+        )
+
+
+@contextmanager
+def plain_layout(checkpoint: Checkpoint) -> Iterator[Path]:
+    """The checkpoint as a folder that transformers, vLLM and GPTQModel understand.
+
+    Most are one already. AutoGPTQ-era ones (other weight names, settings in quantize_config.json)
+    are shown through a temporary folder of links.
+    """
+    declared = checkpoint.config.get("quantization_config")
+    usual = all(file.name.startswith("model") for file in checkpoint.weights)
+    if usual and (checkpoint.gptq is None or declared):
+        yield checkpoint.folder
+        return
+    with tempfile.TemporaryDirectory(prefix="lightkorllm-") as name:
+        view = Path(name)
+        for pattern in _SMALL_FILES:
+            for file in checkpoint.folder.glob(pattern):
+                shutil.copy(file, view / file.name)
+        _link_weights(checkpoint, view)
+        config = dict(checkpoint.config)
+        if checkpoint.gptq:
+            config["quantization_config"] = quantization_config(checkpoint)
+        (view / "config.json").write_text(json.dumps(config, ensure_ascii=False), encoding="utf-8")
+        yield view
+
+
+def quantization_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The GPTQ settings as config.json holds them."""
+    gptq = checkpoint.gptq
+    if gptq is None:
+        raise AssertionError("only of a GPTQ checkpoint")
+    return {
+        "quant_method": "gptq",
+        "bits": gptq.bits,
+        "group_size": gptq.group_size,
+        "sym": gptq.sym,
+        "desc_act": gptq.desc_act,
+        "checkpoint_format": "gptq_v2" if gptq.version == 2 else "gptq",
+    }
+
+
+def _link_weights(checkpoint: Checkpoint, view: Path) -> None:
+    single = len(checkpoint.weights) == 1
+    for file in checkpoint.weights:
+        _link(file, view / ("model.safetensors" if single else file.name))
+
+
+def _link(source: Path, target: Path) -> None:
+    """A link of the kind that this system allows without rights; a copy as the last way."""
+    for make in (os.symlink, os.link, shutil.copy):
+        try:
+            make(source.resolve(), target)
+        except OSError:
+            continue
+        return
+
+
+def _gptq_config(checkpoint: Checkpoint, backend: str) -> Any:
+    from transformers import GPTQConfig
+
+    try:
+        import gptqmodel  # noqa: F401
+        import optimum  # noqa: F401
+    except ImportError:
+        raise MissingPackage("GPTQModel이", extra="gptq") from None
+    gptq = checkpoint.gptq
+    assert gptq is not None
+    return GPTQConfig(
+        bits=gptq.bits,
+        group_size=gptq.group_size,
+        sym=gptq.sym,
+        desc_act=gptq.desc_act,
+        checkpoint_format="gptq_v2" if gptq.version == 2 else "gptq",
+        backend=backend,
+    )
+
+
+def _transformers() -> Any:
+    try:
+        import torch  # noqa: F401
+        import transformers
+    except ImportError:
+        raise MissingPackage("PyTorch와 transformers가", extra="gptq") from None
+    return transformers
+
+
+def _brief(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
