@@ -166,3 +166,26 @@ def _transformers() -> Any:
 def _brief(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
+
+
+def load_gguf(path: Path, *, device: str, dtype: str) -> tuple[Any, Any]:
+    """Model and tokenizer of a GGUF file, its weights as stored, computed by transformers.
+
+    Raises `ModelBroken` where transformers cannot read this architecture or kind of block.
+    """
+    transformers = _transformers()
+    import torch
+
+    where: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            path.parent,
+            dtype=getattr(torch, dtype),
+            device_map={"": device},
+            quantization_config=transformers.GgufConfig(dequantize=True),
+            **where,
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, **where)
+    except Exception as error:
+        raise ModelBroken(f"{path}을(를) 읽을 수 없습니다: {_brief(error)}") from error
+    return model.eval(), tokenizer
