@@ -18,6 +18,8 @@ LightKorError
 │   ├── MissingPackage       an optional package is not installed
 │   ├── ModelNotFound        there is no such model
 │   ├── ModelBroken          the model is there but cannot be loaded
+│   ├── DataBroken           a data set is not there or cannot be read
+│   ├── NotEnough            too little memory or disk for what was asked
 │   └── PortInUse            another program listens on the port
 └── EngineError              the engine could not answer
     ├── EngineBusy           every slot and queue place is taken
@@ -204,6 +206,18 @@ class ModelBroken(SetupError):
     """The model is there but cannot be loaded."""
 
     code = "model_broken"
+
+
+class DataBroken(SetupError):
+    """A data set is not there, or cannot be read as one: it is never used by half."""
+
+    code = "data_broken"
+
+
+class NotEnough(SetupError):
+    """There is too little memory or disk; the message has both numbers."""
+
+    code = "not_enough"
 
 
 class PortInUse(SetupError):
