@@ -21,6 +21,8 @@ LightKorError
 │   ├── DataBroken           a data set is not there or cannot be read
 │   ├── NotEnough            too little memory or disk for what was asked
 │   └── PortInUse            another program listens on the port
+├── JobError                 a long job started and did not end well
+│   └── QuantizationFailed   quantising broke off; nothing half-written is left
 └── EngineError              the engine could not answer
     ├── EngineBusy           every slot and queue place is taken
     ├── EngineUnavailable    loading, restarting or stopping
@@ -230,6 +232,18 @@ class PortInUse(SetupError):
             f"{host}:{port} 포트는 이미 다른 프로그램이 쓰고 있습니다. "
             f"그 프로그램을 끝내거나 `--port {port + 1}`처럼 다른 포트를 지정해 주세요."
         )
+
+
+class JobError(LightKorError):
+    """A long job started and did not end well."""
+
+    code = "job_failed"
+
+
+class QuantizationFailed(JobError):
+    """Quantising broke off; nothing half-written is left."""
+
+    code = "quantization_failed"
 
 
 class EngineError(LightKorError):

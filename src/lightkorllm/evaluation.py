@@ -82,8 +82,25 @@ def open_subject(path: Path, *, device: str = "cpu", dtype: str = "float32") -> 
         model, tokenizer = pretrained.load_gguf(path, device=device, dtype=dtype)
         return Subject(path.name, model, tokenizer)
     found = checkpoint.read(path)
-    model = pretrained.load_model(found, device=device, dtype=dtype)
+    model = pretrained.load_model(found, device=device, dtype=dtype, backend="gptq_torch")
+    if found.gptq:
+        _unpack(model, dtype)
     return Subject(path.name, model, pretrained.load_tokenizer(found.folder))
+
+
+def _unpack(model: Any, dtype: str) -> None:
+    """Put plain layers in place of packed ones: the same numbers, whatever kernels are here."""
+    import torch
+
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if not hasattr(layer, "dequantize_weight"):
+                continue
+            weight = layer.dequantize_weight().T.to(getattr(torch, dtype)).contiguous()
+            plain = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+            plain.weight = torch.nn.Parameter(weight, requires_grad=False)
+            plain.bias = layer.bias
+            setattr(parent, name, plain)
 
 
 def compare(

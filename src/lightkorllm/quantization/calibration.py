@@ -7,12 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightkorllm.conversation import Conversation
-from lightkorllm.data import Document
+from lightkorllm.data import Document, Item
 from lightkorllm.errors import BadRequest
 from lightkorllm.prompts.base import PromptFormat
-
-Passage = Conversation | Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ class Calibration:
 class Share:
     """Passages and the number of rows that they are to fill."""
 
-    passages: Sequence[Passage]
+    passages: Sequence[Item]
     rows: int
 
 
@@ -74,7 +71,7 @@ def _full(ids: list[int], size: int) -> Iterator[list[int]]:
         yield ids[at : at + size]
 
 
-def _ids(passage: Passage, tokenizer: Any, prompt_format: PromptFormat) -> list[int]:
+def _ids(passage: Item, tokenizer: Any, prompt_format: PromptFormat) -> list[int]:
     """A passage as the model will meet it; [] for a conversation its format cannot hold."""
     if isinstance(passage, Document):
         text = passage.text

@@ -119,7 +119,7 @@ def require_space(plan: Plan, output: Path, *, ram: Space | None, disk: Space) -
         raise NotEnough(
             f"디스크가 모자랍니다: {output.parent}에 약 {memory.text(plan.disk)}가 필요한데 "
             f"{memory.text(disk.free)}만 남아 있습니다. 공간을 비우거나 "
-            "--quantized_model_dir로 다른 디스크를 골라 주세요. 그래도 해 보려면 --force를 붙이세요."
+            "--quantized_model_dir로 다른 디스크를 골라 주세요. 그래도 하려면 --force를 붙이세요."
         )
 
 
