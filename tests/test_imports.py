@@ -12,10 +12,10 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "lightkorllm"
 
 FLOORS = [  # from the ground up; a module imports only from lower floors or its own room
-    {"errors", "text"},
+    {"errors", "text", "processes"},
     {"conversation", "generation"},
     {"options", "record", "gguf_header", "embedded", "checkpoint"},
-    {"prompts", "pretrained", "memory", "hub"},
+    {"prompts", "pretrained", "memory", "plotting", "hub"},
     {"repacking", "data"},
     {"engines", "evaluation"},
     {"chat", "quantization"},

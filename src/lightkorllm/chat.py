@@ -238,7 +238,7 @@ def _format(options: ChatOptions, engine: Engine) -> PromptFormat:
     )
     name = options.prompt_format
     if name == "auto":
-        name = _recorded_format(options) or ("template" if info.chat_template else "lightkor")
+        name = prompts.automatic(_recorded_format(options), settings)
     return prompts.get(name, settings)
 
 

@@ -294,5 +294,6 @@ def _require_shapes(found: Checkpoint, layer: str, gptq: Gptq) -> None:
         raise ModelBroken(
             f"{found.folder}의 설정은 {gptq.bits}비트, group_size {gptq.group_size}인데 "
             f"{layer} 층의 가중치는 그렇지 않습니다(묶음 {groups}개가 있어야 하는데 "
-            f"{scales.shape[0]}개, 곧 group_size {stored}). 설정 파일과 가중치가 같은 모델의 것인지 확인해 주세요."
+            f"{scales.shape[0]}개, 곧 group_size {stored}). "
+            "설정 파일과 가중치가 같은 모델의 것인지 확인해 주세요."
         )

@@ -22,7 +22,8 @@ LightKorError
 │   ├── NotEnough            too little memory or disk for what was asked
 │   └── PortInUse            another program listens on the port
 ├── JobError                 a long job started and did not end well
-│   └── QuantizationFailed   quantising broke off; nothing half-written is left
+│   ├── QuantizationFailed   quantising broke off; nothing half-written is left
+│   └── UploadFailed         the result is there, but could not be sent to the hub
 └── EngineError              the engine could not answer
     ├── EngineBusy           every slot and queue place is taken
     ├── EngineUnavailable    loading, restarting or stopping
@@ -244,6 +245,12 @@ class QuantizationFailed(JobError):
     """Quantising broke off; nothing half-written is left."""
 
     code = "quantization_failed"
+
+
+class UploadFailed(JobError):
+    """The result is there, but could not be sent to the hub."""
+
+    code = "upload_failed"
 
 
 class EngineError(LightKorError):

@@ -23,7 +23,7 @@ ENV_PREFIX = "LIGHTKORLLM_"
 
 ALIASES = {"model": "quantized_model_dir", "ngrok": "ngrock", "ngrok_token": "ngrock_token"}
 
-OptionsT = TypeVar("OptionsT", bound="ModelOptions")
+OptionsT = TypeVar("OptionsT")
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def load(
     """
     lower = {**_from_file(kind, _config_path(argv, environ)), **_from_environment(kind, environ)}
     repeated = {name: lower.pop(name) for name in _repeatable(kind) if name in lower}
-    options = _from_command_line(kind, argv, prog=prog, default=kind(**lower))
+    options: Any = _from_command_line(kind, argv, prog=prog, default=kind(**lower))
     return replace(options, **{k: v for k, v in repeated.items() if not getattr(options, k)})
 
 
@@ -218,7 +218,7 @@ def _from_command_line(
         raise
 
 
-def _repeatable(kind: type[ModelOptions]) -> list[str]:
+def _repeatable(kind: type[Any]) -> list[str]:
     return [f.name for f in fields(kind) if isinstance(f.default, tuple)]
 
 
@@ -232,7 +232,7 @@ def _config_path(argv: Sequence[str], environ: Mapping[str, str]) -> Path | None
     return Path(path) if path else None
 
 
-def _from_file(kind: type[ModelOptions], path: Path | None) -> dict[str, Any]:
+def _from_file(kind: type[Any], path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     if sys.version_info >= (3, 11):
@@ -255,22 +255,25 @@ def _from_file(kind: type[ModelOptions], path: Path | None) -> dict[str, Any]:
     return {name: _typed(f"{path}의 {name}", value, hints[name]) for name, value in table.items()}
 
 
-def _from_environment(kind: type[ModelOptions], environ: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(kind: type[Any], environ: Mapping[str, str]) -> dict[str, Any]:
     """Unknown `LIGHTKORLLM_*` names are errors too: a typo must not be silent."""
     hints = _field_types(kind)
+    others = _field_types(ServeOptions)
     found = {}
     for variable, text in environ.items():
         name = variable.removeprefix(ENV_PREFIX).lower()
         name = ALIASES.get(name, name)
         if not variable.startswith(ENV_PREFIX) or not text:
             continue
+        if name not in hints and name in others:
+            continue  # meant for the server
         if name not in hints:
             raise OptionError(variable, "그런 옵션은 없습니다. 환경 변수 이름을 확인하세요")
         found[name] = _typed(variable, _from_text(text, hints[name]), hints[name])
     return found
 
 
-def _field_types(kind: type[ModelOptions]) -> dict[str, Any]:
+def _field_types(kind: type[Any]) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
     return {f.name: hints[f.name] for f in fields(kind)}
 

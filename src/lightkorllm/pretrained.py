@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lightkorllm.checkpoint import Checkpoint
-from lightkorllm.errors import MissingPackage, ModelBroken
+from lightkorllm.errors import MissingPackage, ModelBroken, OptionError
 
 _SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
 
@@ -189,3 +189,23 @@ def load_gguf(path: Path, *, device: str, dtype: str) -> tuple[Any, Any]:
     except Exception as error:
         raise ModelBroken(f"{path}을(를) 읽을 수 없습니다: {_brief(error)}") from error
     return model.eval(), tokenizer
+
+
+def device_and_dtype(device: str, dtype: str) -> tuple[str, str]:
+    """The device and the data type to compute with, where either may be `auto`.
+
+    A CPU computes in float32. Raises `OptionError` for a device that isn't here.
+    """
+    _transformers()
+    import torch
+
+    cuda = torch.cuda.is_available()
+    if device == "auto":
+        device = "cuda:0" if cuda else "cpu"
+    if device.startswith("cuda") and not cuda:
+        raise OptionError("--device", "CUDA 장치를 찾지 못했습니다. --device cpu로 해 주세요")
+    if dtype != "auto":
+        return device, dtype
+    if not device.startswith("cuda"):
+        return device, "float32"
+    return device, "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float16"

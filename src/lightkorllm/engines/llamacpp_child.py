@@ -14,6 +14,8 @@ import sys
 import threading
 from typing import Any
 
+from lightkorllm.processes import end_with_parent
+
 
 def main() -> None:
     for number in (
@@ -24,7 +26,7 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what native code prints is log, not answer
     settings = json.loads(sys.stdin.buffer.readline())
-    _end_with_parent(settings["parent"])
+    end_with_parent(settings["parent"])
     try:
         server = _serve(settings)
         answer.write(json.dumps({"url": server.listening_address}) + "\n")
@@ -35,17 +37,6 @@ def main() -> None:
     answer.flush()
     sys.stdin.buffer.read()
     os._exit(0)  # native threads are not waited for
-
-
-def _end_with_parent(parent: int) -> None:
-    """Linux kills us with the parent, even while loading holds Python's lock; else stdin tells."""
-    if sys.platform == "linux":
-        import ctypes
-
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
 
 
 def _serve(settings: dict[str, Any]) -> Any:

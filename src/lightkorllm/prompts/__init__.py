@@ -16,6 +16,11 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(name for name in found if name != "base" and not name.startswith("_")))
 
 
+def automatic(recorded: str, settings: Settings) -> str:
+    """The format `auto` means: what the record says, else the model's own template, else ours."""
+    return recorded or ("template" if settings.chat_template else "lightkor")
+
+
 def get(name: str, settings: Settings) -> PromptFormat:
     """The format of that name.
 

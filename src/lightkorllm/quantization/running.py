@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,17 @@ LOG_NAME = "quantize.log"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far a run is. `done` of `total` layers; `left` is a guess in seconds, None at first."""
+    """How far a job is: `done` of `total` layers in phase `quantise`, then `report`.
 
+    `seconds` have passed; `left` is a guess in seconds, None where there is none yet.
+    """
+
+    phase: str
     done: int
     total: int
     seconds: float
     left: float | None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +41,20 @@ class Run:
     peak_memory: int
 
 
-def run(job: Mapping[str, Any], work: Path, on_step: Callable[[Step], None]) -> Run:
+def run(job: Mapping[str, Any], work: Path) -> Generator[Step, None, Run]:
     """Quantise in a process of its own, which writes `job["output"]`.
 
     `work` is the folder for its log and scratch files. However this function is left, the process
     has ended. Raises `QuantizationFailed` with the reason and what to do.
     """
     job_file = work / "job.json"
-    job_file.write_text(json.dumps(job), encoding="utf-8")
+    job_file.write_text(json.dumps({**job, "parent": os.getpid()}), encoding="utf-8")
     last: dict[str, Any] = {}
     with _worker(job_file, work) as events:
         for event in events:
             last = event
             if event["event"] in ("loaded", "layer"):
-                on_step(_step(event))
+                yield _step(event)
     if last.get("event") == "done":
         return Run(last["losses"], last["seconds"], last["peak_memory"])
     raise _failure(last, work / LOG_NAME)
@@ -63,18 +68,18 @@ def _worker(job_file: Path, work: Path) -> Iterator[Iterator[dict[str, Any]]]:
             command,
             stdout=subprocess.PIPE,
             stderr=log,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # closes with us,
             cwd=work,  # the library leaves logs where it runs
             env=_environment(),
             start_new_session=True,  # Ctrl-C is ours to answer
         )
-        assert process.stdout is not None
-        try:
-            yield (json.loads(line) for line in process.stdout)
-        finally:
-            process.kill() if sys.exc_info()[0] else None
-            process.wait()
-            process.stdout.close()
+        with process:
+            assert process.stdout is not None
+            try:
+                yield (json.loads(line) for line in process.stdout)
+            except BaseException:
+                process.kill()
+                raise
 
 
 def _environment() -> dict[str, str]:
@@ -92,7 +97,7 @@ def _environment() -> dict[str, str]:
 def _step(event: Mapping[str, Any]) -> Step:
     done, total, seconds = event.get("done", 0), event["total"], event["seconds"]
     left = seconds / done * (total - done) if done else None
-    return Step(done, total, seconds, left)
+    return Step("quantise", done, total, seconds, left)
 
 
 def _failure(last: Mapping[str, Any], log: Path) -> QuantizationFailed:

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from lightkorllm.processes import end_with_parent, end_with_stdin
+
 
 class Progress:
     """GPTQModel's callback after each layer; losses come from its table of finished modules."""
@@ -41,6 +43,8 @@ def main(job_file: str) -> None:
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    end_with_parent(job["parent"])
+    end_with_stdin()
     progress = Progress(events)
     try:
         losses = _quantise(job, progress)

@@ -1,0 +1,15 @@
+"""How good a model is, in numbers: measured on texts, compared with another, told in a report."""
+
+from __future__ import annotations
+
+from lightkorllm.evaluation.measure import (
+    Drift,
+    Fit,
+    Measured,
+    Sample,
+    Subject,
+    compare,
+    open_subject,
+)
+
+__all__ = ["Drift", "Fit", "Measured", "Sample", "Subject", "compare", "open_subject"]

@@ -1,0 +1,78 @@
+"""Models of the Hugging Face hub, by repository name: fetched whole, or sent."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from lightkorllm.errors import MissingPackage, ModelNotFound, UploadFailed
+
+# Never pickles, never code: what we do not fetch, nobody can run by mistake.
+_WANTED = (
+    "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
+    "quantize_config.json", "adapter_config.json", "tokenizer*", "special_tokens_map.json",
+    "added_tokens.json", "vocab.*", "merges.txt", "chat_template*", "lightkorllm.json",
+    "LICENSE*", "NOTICE*", "USE_POLICY*", "README.md",
+)  # fmt: skip
+
+
+def is_name(text: str) -> bool:
+    """Whether a text looks like `owner/name`, the name of a repository."""
+    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text) is not None and ".." not in text
+
+
+def fetch(name: str) -> Path:
+    """The local folder of a repository's model, downloaded where it isn't here yet.
+
+    Raises `ModelNotFound` where it cannot be had, and `MissingPackage`.
+    """
+    hub = _hub()
+    try:
+        return Path(hub.snapshot_download(name, allow_patterns=list(_WANTED)))
+    except Exception as error:
+        raise ModelNotFound(
+            f"{name} 폴더가 여기 없고, Hugging Face에서도 가져오지 못했습니다"
+            f"({_reason(error)}). 이름과 인터넷 연결을 확인하고, 접근이 제한된 모델이면 "
+            "`hf auth login`으로 먼저 로그인해 주세요."
+        ) from error
+
+
+def resolve(text: str) -> Path:
+    """A path that exists, or the folder of the repository of that name."""
+    path = Path(text).expanduser()
+    if path.exists() or not is_name(text):
+        return path
+    return fetch(text)
+
+
+def upload(folder: Path, name: str) -> str:
+    """Send a folder to a repository of the user's, made where it isn't there; its address.
+
+    Raises `UploadFailed`; the folder stays as it is.
+    """
+    hub = _hub()
+    try:
+        api = hub.HfApi()
+        api.create_repo(name, exist_ok=True)
+        return str(api.upload_folder(repo_id=name, folder_path=folder))
+    except Exception as error:
+        raise UploadFailed(
+            f"{name} 저장소에 올리지 못했습니다({_reason(error)}). 결과는 {folder}에 그대로 "
+            "있습니다. `hf auth login`으로 로그인했는지 확인해 주세요."
+        ) from error
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise MissingPackage(
+            "Hugging Face 허브에 접속하는 huggingface_hub가", extra="gptq"
+        ) from None
+    return huggingface_hub
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200] if lines else ''}"
