@@ -7,9 +7,8 @@ from lightkorllm.evaluation.measure import (
     Fit,
     Measured,
     Sample,
-    Subject,
     compare,
-    open_subject,
 )
+from lightkorllm.evaluation.subject import Subject, open_subject
 
 __all__ = ["Drift", "Fit", "Measured", "Sample", "Subject", "compare", "open_subject"]

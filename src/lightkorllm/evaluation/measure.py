@@ -11,11 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from lightkorllm import checkpoint, pretrained
 from lightkorllm.errors import ModelBroken, OptionError
+from lightkorllm.evaluation.subject import Subject
 
 WINDOW = 512  # tokens that a prediction can look back on at most
 _ROWS = 64  # positions whose logits are widened to float32 at a time
@@ -61,46 +60,6 @@ class Measured:
     def ratio(self) -> float | None:
         """B's perplexity as a multiple of A's."""
         return self.b.perplexity / self.a.perplexity if self.b else None
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A model in memory with its tokenizer."""
-
-    name: str
-    model: Any
-    tokenizer: Any
-
-
-def open_subject(path: Path, *, device: str = "cpu", dtype: str = "float32") -> Subject:
-    """A Hugging Face folder (plain or GPTQ) or a GGUF file, ready to be measured.
-
-    A GGUF is measured with its weights as they are stored, computed by transformers. Raises
-    `ModelNotFound` or `ModelBroken`.
-    """
-    if path.suffix == ".gguf":
-        model, tokenizer = pretrained.load_gguf(path, device=device, dtype=dtype)
-        return Subject(path.name, model, tokenizer)
-    found = checkpoint.read(path)
-    model = pretrained.load_model(found, device=device, dtype=dtype, backend="gptq_torch")
-    if found.gptq:
-        _unpack(model, dtype)
-    return Subject(path.name, model, pretrained.load_tokenizer(found.folder))
-
-
-def _unpack(model: Any, dtype: str) -> None:
-    """Put plain layers in place of packed ones: the same numbers, whatever kernels are here."""
-    import torch
-
-    for parent in list(model.modules()):
-        for name, layer in list(parent.named_children()):
-            if not hasattr(layer, "dequantize_weight"):
-                continue
-            weight = layer.dequantize_weight().T.to(getattr(torch, dtype)).contiguous()
-            plain = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-            plain.weight = torch.nn.Parameter(weight, requires_grad=False)
-            plain.bias = layer.bias
-            setattr(parent, name, plain)
 
 
 def compare(

@@ -67,7 +67,6 @@ def _quantise(job: Mapping[str, Any], progress: Progress) -> dict[str, float]:
         desc_act=job["desc_act"],
         sym=job["sym"],
         damp_percent=job["damp_percent"],
-        device=job["device"],
         offload_to_disk_path=job["offload"],
     )
     model = GPTQModel.load(

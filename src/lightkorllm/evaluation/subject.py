@@ -1,0 +1,80 @@
+"""A model in memory that is to be measured, whatever file it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightkorllm import checkpoint, pretrained
+from lightkorllm.checkpoint import Checkpoint
+from lightkorllm.errors import ModelBroken
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model in memory with its tokenizer."""
+
+    name: str
+    model: Any
+    tokenizer: Any
+
+
+def open_subject(path: Path, *, device: str = "cpu", dtype: str = "float32") -> Subject:
+    """A Hugging Face folder (plain or GPTQ) or a GGUF file, ready to be measured.
+
+    Packed weights are unpacked, so that what is measured are the stored numbers and not a kernel.
+    Raises `ModelNotFound` or `ModelBroken`.
+    """
+    if path.suffix == ".gguf":
+        model, tokenizer = pretrained.load_gguf(path, device=device, dtype=dtype)
+        return Subject(path.name, model, tokenizer)
+    found = checkpoint.read(path)
+    if found.gptq:
+        model = _unpacked(found, device=device, dtype=dtype)
+    else:
+        model = pretrained.load_model(found, device=device, dtype=dtype)
+    return Subject(path.name, model, pretrained.load_tokenizer(found.folder))
+
+
+def _unpacked(found: Checkpoint, *, device: str, dtype: str) -> Any:
+    """A GPTQ checkpoint as a plain model that computes with the same numbers."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(found.folder, trust_remote_code=False)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    kind = getattr(torch, dtype)
+    auto: Any = AutoModelForCausalLM
+    model = auto.from_config(config, dtype=kind, trust_remote_code=False)
+    state = {name: value.to(kind) for name, value in _plain_weights(found)}
+    wrong = model.load_state_dict(state, strict=False, assign=True)
+    model.tie_weights()
+    lacking = [name for name in wrong.missing_keys if not name.startswith("lm_head")]
+    if lacking or wrong.unexpected_keys:
+        raise ModelBroken(
+            f"{found.folder}의 가중치가 모델 구조와 맞지 않습니다"
+            f"(예: {[*lacking, *wrong.unexpected_keys][0]})."
+        )
+    return model.to(device).eval()
+
+
+def _plain_weights(found: Checkpoint) -> Any:
+    """Name and tensor of every weight, packed layers unpacked one at a time."""
+    import torch
+    from safetensors import safe_open
+
+    from lightkorllm.repacking import gptq
+
+    packed = found.quantised_layers()
+    for name in packed:
+        yield f"{name}.weight", torch.from_numpy(gptq.layer(found, name).weights())
+    parts = {
+        f"{name}.{part}" for name in packed for part in ("qweight", "qzeros", "scales", "g_idx")
+    }
+    for file in found.weights:
+        with safe_open(file, framework="pt") as data:
+            for name in data.keys():  # noqa: SIM118
+                if name not in parts:
+                    yield name, data.get_tensor(name)
