@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import warnings
 from datetime import datetime, timezone
 from typing import Any, Literal
 
@@ -16,6 +17,20 @@ def to_stderr(level: str, *, style: Literal["plain", "json"] = "plain") -> None:
     handler.setFormatter(plain if style == "plain" else _Json())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("lightkorllm").setLevel(level.upper())
+
+
+def quiet_libraries() -> None:
+    """No bars and hints from torch and transformers between our own lines; errors stay."""
+    for name in ("torch.utils._pytree", "torchao"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"transformers\..*|torch\..*|gptqmodel\..*")
+    try:
+        from transformers.utils import logging as theirs
+    except ImportError:
+        return
+    guest: Any = theirs
+    guest.set_verbosity_error()
+    guest.disable_progress_bar()
 
 
 class _Json(logging.Formatter):

@@ -23,6 +23,7 @@ def run(argv: Sequence[str], *, prog: str) -> None:
     from lightkorllm.evaluation import report, samples
 
     _logging.to_stderr("warning", style="plain")
+    _logging.quiet_libraries()
     texts = samples.from_files([Path(path) for path in options.text]) or samples.held_out()
     device, dtype = pretrained.device_and_dtype(options.device, options.dtype)
     subjects = [
@@ -35,7 +36,7 @@ def run(argv: Sequence[str], *, prog: str) -> None:
     facts = (
         {subject.name: _tasks(subject, options) for subject in subjects} if options.tasks else {}
     )
-    made = report.Report(a.name, b.name if b else "", rows, facts)
+    made = report.Report(a.name, b.name if b else "", rows, facts, labels=("A", "B"))
     print(made.table())
     if options.output_dir:
         options.output_dir.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ def run(argv: Sequence[str], *, prog: str) -> None:
 
     options = load(QuantizeOptions, argv, prog=prog)
     _logging.to_stderr("warning", style="plain")
+    _logging.quiet_libraries()
 
     from lightkorllm import quantization
 

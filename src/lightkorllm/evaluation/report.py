@@ -22,6 +22,7 @@ class Report:
     b: str
     rows: Sequence[Measured]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[str, str] = ("원본", "양자화")
 
     def as_json(self) -> dict[str, Any]:
         rows = [{**asdict(row), "ratio": row.ratio} for row in self.rows]
@@ -38,8 +39,8 @@ class Report:
             (
                 "글",
                 "토큰",
-                "원본 퍼플렉시티",
-                "양자화",
+                f"{self.labels[0]} 퍼플렉시티",
+                self.labels[1],
                 "배",
                 "바이트당 비트",
                 "KL(nat)",
@@ -97,12 +98,13 @@ def _name(row: Measured) -> str:
 def _plot(report: Report, path: Path) -> None:
     rows = [row for row in report.rows if row.b and row.drift]
     with plotting.figure(path, columns=2) as ((left, right), korean):
-        names = [row.sample if korean else _english(row) for row in rows]
+        names = report.labels if korean else (report.a, report.b)
+        texts = [_name(row) if korean else _english(row) for row in rows]
         places = list(range(len(rows)))
         left.bar([x - 0.2 for x in places], [row.a.perplexity for row in rows], 0.38,
-                 color=plotting.GREY, label="원본" if korean else "original")  # fmt: skip
+                 color=plotting.GREY, label=names[0])  # fmt: skip
         left.bar([x + 0.2 for x in places], [row.b.perplexity for row in rows if row.b], 0.38,
-                 color=plotting.BLUE, label="양자화" if korean else "quantised")  # fmt: skip
+                 color=plotting.BLUE, label=names[1])  # fmt: skip
         left.set_title("퍼플렉시티 (낮을수록 좋음)" if korean else "perplexity (lower is better)")
         left.legend(frameon=False)
         right.bar(places, [100 * row.drift.top1_agreement for row in rows if row.drift], 0.5,
@@ -110,8 +112,8 @@ def _plot(report: Report, path: Path) -> None:
         right.set_ylim(0, 100)
         right.set_title("1순위 토큰 일치 (%)" if korean else "equal first choice (%)")
         for axes in (left, right):
-            axes.set_xticks(places, names)
+            axes.set_xticks(places, texts)
 
 
 def _english(row: Measured) -> str:
-    return row.sample if row.sample.isascii() else f"text {row.language}"
+    return f"{row.sample if row.sample.isascii() else 'text'} ({row.language})"

@@ -13,8 +13,8 @@ from lightkorllm.evaluation.measure import Sample
 def held_out() -> tuple[Sample, ...]:
     """The held-out parts of our own corpus: no passage of them was used for calibration."""
     return (
-        Sample("한국어", "ko", corpus.text("held_out", language="ko")),
-        Sample("영어", "en", corpus.text("held_out", language="en")),
+        Sample("내장 글", "ko", corpus.text("held_out", language="ko")),
+        Sample("내장 글", "en", corpus.text("held_out", language="en")),
     )
 
 

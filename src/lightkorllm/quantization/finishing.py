@@ -69,6 +69,7 @@ def _narrow(folder: Path, source: Checkpoint) -> None:
                 was = source.tensors.get(name)
                 tensors[name] = tensor.to(dtypes.get(was.dtype if was else "", torch.bfloat16))
         save_file(tensors, file, metadata=metadata)
+        file.chmod(0o644)  # the library leaves it for our eyes only
     dtype = "float16" if any(t.dtype == "F16" for t in source.tensors.values()) else "bfloat16"
     config = checkpoint.read_json(folder / "config.json")
     (config.get("text_config") or config)["dtype"] = dtype
