@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -111,7 +111,7 @@ def read(path: Path) -> Checkpoint:
     config = _json_object(folder / "config.json")
     declared = _declared_quantisation(folder, config)
     weights = (chosen,) if chosen else _weight_files(folder, declared)
-    tensors = dict(pair for file in weights for pair in _header(file))
+    tensors = {name: tensor for file in weights for name, tensor in read_header(file).items()}
     found = Checkpoint(folder, config, weights, tensors)
     gptq = _gptq(found, declared)
     return Checkpoint(folder, config, weights, tensors, gptq)
@@ -197,14 +197,15 @@ def _indexed(index: Path) -> tuple[Path, ...]:
     return tuple(index.parent / name for name in files)
 
 
-def _header(file: Path) -> Iterable[tuple[str, Tensor]]:
+def read_header(file: Path) -> dict[str, Tensor]:
+    """The tensors of one safetensors file by name. Raises `ModelBroken` for anything else."""
     try:
         with file.open("rb") as data:
             (length,) = struct.unpack("<Q", data.read(8))
             entries = json.loads(data.read(min(length, _LONGEST_HEADER)))
         end = file.stat().st_size - 8 - length
         entries.pop("__metadata__", None)
-        return [(name, _tensor(entry, file, 8 + length, end)) for name, entry in entries.items()]
+        return {name: _tensor(entry, file, 8 + length, end) for name, entry in entries.items()}
     except OSError as error:
         raise ModelNotFound(f"{file} 파일을 읽을 수 없습니다 ({error.strerror}).") from None
     except (ValueError, TypeError, KeyError, AttributeError, struct.error, RecursionError):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightkorllm.checkpoint import Checkpoint
+from lightkorllm.checkpoint import Checkpoint, read_json
 from lightkorllm.errors import MissingPackage, ModelBroken, OptionError
 
 _SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
@@ -23,19 +23,35 @@ _SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a checkpoint folder, the fast one, with a pad token.
 
-    Where there is none, another special token is used and EOS only as the last way out: padding
-    must not change what the end of an answer is. Raises `ModelBroken`.
+    `tokenizer.json` is taken as it stands: the class that a config names may rebuild it, and a
+    Korean model's byte-level vocabulary under the name of `LlamaTokenizer` then gives junk.
+    Where there is no pad token, another special one is used and EOS only as the last way out:
+    padding must not change what the end of an answer is. Raises `ModelBroken`.
     """
     transformers = _transformers()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
+        if (folder / "tokenizer.json").is_file():
+            tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(
+                folder, local_files_only=True, **_llama_bos(folder)
+            )
+        else:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True
+            )
     except Exception as error:
         raise ModelBroken(f"{folder}의 토크나이저를 읽을 수 없습니다: {_brief(error)}") from error
+    if not tokenizer.is_fast:
+        raise ModelBroken(f"{folder}에 tokenizer.json이 없습니다. 다시 내려받아 주세요.")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.bos_token or tokenizer.eos_token
     return tokenizer
+
+
+def _llama_bos(folder: Path) -> dict[str, bool]:
+    """Llama's own tokenizer class puts a BOS before a text even where its files don't say so."""
+    config = read_json(folder / "tokenizer_config.json")
+    named = config.get("tokenizer_class") in ("LlamaTokenizer", "LlamaTokenizerFast")
+    return {"add_bos_token": True} if named and config.get("add_bos_token") is None else {}
 
 
 def load_model(checkpoint: Checkpoint, *, device: str, dtype: str, backend: str = "auto") -> Any:
@@ -137,6 +153,7 @@ def _link(source: Path, target: Path) -> None:
 def _gptq_config(checkpoint: Checkpoint, backend: str) -> Any:
     from transformers import GPTQConfig
 
+    os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")  # else its import fails on two cores
     try:
         import gptqmodel  # noqa: F401
         import optimum  # noqa: F401
