@@ -29,6 +29,11 @@ def run(argv: Sequence[str], *, prog: str) -> None:
         )
         print(f"\n멈추었습니다. {again}")
         raise
+    if done.rounded:
+        print(
+            f"경고: 보정 글이 모자라 선형층 {done.rounded}개는 GPTQ 대신 반올림으로 양자화했습니다. "
+            "--samples를 늘리거나 --calibration에 더 긴 글을 주세요."
+        )
     if done.report:
         print(f"\n{done.report.table()}\n")
     print(f"다 되었습니다: {done.folder}")

@@ -72,11 +72,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """The finished folder, its quality report (None where none was wanted) and its record."""
+    """The finished folder, its quality report (None where none was wanted) and its record.
+
+    `rounded` linear layers saw too little text and were only rounded; `uploaded` is an address.
+    """
 
     folder: Path
     report: report.Report | None
     record: Record
+    rounded: int = 0
     uploaded: str = ""
 
 
@@ -127,7 +131,7 @@ def steps(job: Job) -> Generator[Step, None, Quantised]:
         _write_card(job, draft, made, written)
         _move_into_place(draft, job)
     uploaded = hub.upload(job.output, job.options.upload_dir) if job.options.upload_dir else ""
-    return Quantised(job.output, made, written, uploaded)
+    return Quantised(job.output, made, written, told.rounded, uploaded)
 
 
 @contextmanager

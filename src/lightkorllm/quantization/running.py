@@ -34,9 +34,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a finished run tells: loss by module, seconds, and bytes of memory at its peak."""
+    """What a finished run tells: loss by module, seconds, and bytes of memory at its peak.
+
+    `rounded` modules saw too little text for GPTQ and were rounded to nearest.
+    """
 
     losses: Mapping[str, float]
+    rounded: int
     seconds: float
     peak_memory: int
 
@@ -48,7 +52,8 @@ def run(job: Mapping[str, Any], work: Path) -> Generator[Step, None, Run]:
     has ended. Raises `QuantizationFailed` with the reason and what to do.
     """
     job_file = work / "job.json"
-    job_file.write_text(json.dumps({**job, "parent": os.getpid()}), encoding="utf-8")
+    told = {**job, "parent": os.getpid(), "log": str((work / LOG_NAME).resolve())}
+    job_file.write_text(json.dumps(told), encoding="utf-8")
     last: dict[str, Any] = {}
     with _worker(job_file, work) as events:
         for event in events:
@@ -56,7 +61,7 @@ def run(job: Mapping[str, Any], work: Path) -> Generator[Step, None, Run]:
             if event["event"] in ("loaded", "layer"):
                 yield _step(event)
     if last.get("event") == "done":
-        return Run(last["losses"], last["seconds"], last["peak_memory"])
+        return Run(last["losses"], last["rounded"], last["seconds"], last["peak_memory"])
     raise _failure(last, work / LOG_NAME)
 
 
@@ -89,6 +94,7 @@ def _environment() -> dict[str, str]:
         "GPTQMODEL_CPU_WORKERS": workers,
         "TOKENIZERS_PARALLELISM": "false",
         **os.environ,
+        "COLUMNS": "400",  # room for its table of losses, which is cut to the terminal's width
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
     }
@@ -97,7 +103,8 @@ def _environment() -> dict[str, str]:
 def _step(event: Mapping[str, Any]) -> Step:
     done, total, seconds = event.get("done", 0), event["total"], event["seconds"]
     left = seconds / done * (total - done) if done else None
-    return Step("quantise", done, total, seconds, left)
+    loss = event.get("loss")
+    return Step("quantise", done, total, seconds, left, "" if loss is None else f"손실 {loss:.2e}")
 
 
 def _failure(last: Mapping[str, Any], log: Path) -> QuantizationFailed:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -18,24 +19,56 @@ from typing import Any, TextIO
 
 from lightkorllm.processes import end_with_parent, end_with_stdin
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
 
 class Progress:
-    """GPTQModel's callback after each layer; losses come from its table of finished modules."""
+    """GPTQModel's callback after each layer; each call becomes an event with the layer's loss."""
 
-    def __init__(self, events: TextIO) -> None:
+    def __init__(self, events: TextIO, log: Path) -> None:
         self._events = events
+        self._table = _LossTable(log)
         self._started = time.monotonic()
         self.total = 0
 
     def layer_complete(self, *, layer_idx: int, submodule_finalized: bool) -> None:
         if submodule_finalized:
-            self.tell("layer", done=layer_idx + 1, total=self.total)
+            loss = self._table.new_mean()
+            self.tell("layer", done=layer_idx + 1, total=self.total, loss=loss)
 
     def tell(self, event: str, **values: Any) -> None:
         seconds = round(time.monotonic() - self._started, 3)
         line = json.dumps({"event": event, "seconds": seconds, **values}, ensure_ascii=False)
         self._events.write(line + "\n")
         self._events.flush()
+
+
+class _LossTable:
+    """The table of finished modules that GPTQModel prints; it offers the losses nowhere else
+    before its end. Where the table looks otherwise, there is no loss to show."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._at = 0
+        self._column = -1
+
+    def new_mean(self) -> float | None:
+        """The mean loss of the modules that were finished since the last call."""
+        with self._log.open("rb") as file:
+            file.seek(self._at)
+            text = file.read().decode("utf-8", "replace")
+            self._at = file.tell()
+        losses = [loss for line in text.splitlines() if (loss := self._loss(line)) is not None]
+        return sum(losses) / len(losses) if losses else None
+
+    def _loss(self, line: str) -> float | None:
+        cells = [cell.strip() for cell in _COLOUR.sub("", line).split("|")]
+        if "loss" in cells and "module" in cells:
+            self._column = cells.index("loss")
+        try:
+            return float(cells[self._column]) if 0 < self._column < len(cells) else None
+        except ValueError:
+            return None
 
 
 def main(job_file: str) -> None:
@@ -45,18 +78,21 @@ def main(job_file: str) -> None:
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     end_with_parent(job["parent"])
     end_with_stdin()
-    progress = Progress(events)
+    progress = Progress(events, Path(job["log"]))
     try:
-        losses = _quantise(job, progress)
+        _require_finite_weights(Path(job["model"]))
+        log = _quantise(job, progress)
+        losses = _losses(log)
         _require_finite(losses)
-        progress.tell("done", losses=losses, peak_memory=_peak_memory())
+        rounded = len(log) - len(losses)  # too little text: rounded to nearest instead
+        progress.tell("done", losses=losses, rounded=rounded, peak_memory=_peak_memory())
     except Exception as error:  # the parent turns it into its own error
         progress.tell("failed", kind=type(error).__name__, message=str(error)[:2000])
         raise SystemExit(1) from error
 
 
-def _quantise(job: Mapping[str, Any], progress: Progress) -> dict[str, float]:
-    """Run GPTQModel; the loss of each module. Everything that touches the library is here."""
+def _quantise(job: Mapping[str, Any], progress: Progress) -> list[dict[str, Any]]:
+    """Run GPTQModel; its log, a row a module. Everything that touches the library is here."""
     import torch
     from gptqmodel import GPTQModel, QuantizeConfig
     from gptqmodel.looper.checkpoint_store import CheckpointConfig
@@ -88,7 +124,7 @@ def _quantise(job: Mapping[str, Any], progress: Progress) -> dict[str, float]:
     )
     progress.tell("saving")
     model.save(job["output"])
-    return _losses(model.quant_log)
+    return list(model.quant_log)
 
 
 def _losses(log: Iterable[Mapping[str, Any]]) -> dict[str, float]:
@@ -99,6 +135,18 @@ def _losses(log: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         except (KeyError, TypeError, ValueError):
             continue
     return losses
+
+
+def _require_finite_weights(folder: Path) -> None:
+    """A weight that isn't a number would spoil every layer behind it."""
+    import torch
+    from safetensors import safe_open
+
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as data:
+            for name in data.keys():  # noqa: SIM118
+                if not torch.isfinite(data.get_tensor(name)).all():
+                    raise ArithmeticError(f"NaN or Inf in weight {name}")
 
 
 def _require_finite(losses: Mapping[str, float]) -> None:
