@@ -26,7 +26,8 @@ def tokenizer(folder: Path, *, vocabulary: int = 600, pad: bool = False) -> Any:
         show_progress=False,
     )
     core.train_from_iterator(_texts(), trainer)
-    fast = PreTrainedTokenizerFast(
+    make: Any = PreTrainedTokenizerFast
+    fast = make(
         tokenizer_object=core,
         unk_token="<unk>",
         bos_token="<s>",
