@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightkorllm.checkpoint import Checkpoint, read_json
+from lightkorllm.checkpoint import Checkpoint
 from lightkorllm.errors import MissingPackage, ModelBroken, OptionError
 
 _SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
@@ -32,7 +32,7 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         if (folder / "tokenizer.json").is_file():
             tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(
-                folder, local_files_only=True, **_llama_bos(folder)
+                folder, local_files_only=True
             )
         else:
             tokenizer = transformers.AutoTokenizer.from_pretrained(
@@ -45,13 +45,6 @@ def load_tokenizer(folder: Path) -> Any:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.bos_token or tokenizer.eos_token
     return tokenizer
-
-
-def _llama_bos(folder: Path) -> dict[str, bool]:
-    """Llama's own tokenizer class puts a BOS before a text even where its files don't say so."""
-    config = read_json(folder / "tokenizer_config.json")
-    named = config.get("tokenizer_class") in ("LlamaTokenizer", "LlamaTokenizerFast")
-    return {"add_bos_token": True} if named and config.get("add_bos_token") is None else {}
 
 
 def load_model(checkpoint: Checkpoint, *, device: str, dtype: str, backend: str = "auto") -> Any:

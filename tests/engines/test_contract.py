@@ -11,17 +11,17 @@ import pytest
 
 from lightkorllm.engines.base import Engine
 from lightkorllm.engines.echo import EchoEngine, endless
-from lightkorllm.engines.llamacpp import LlamaCppEngine
 from lightkorllm.errors import BadRequest, EngineBusy
 from lightkorllm.generation import GenerationRequest, Reply, SamplingParams
 
 PROMPT = "### 사용자:\n한국의 수도는 어디인가요?\n\n### AI:\n"
 
 
-@pytest.fixture(params=["echo", pytest.param("llamacpp", marks=pytest.mark.model)])
+@pytest.fixture(params=["echo", "transformers", pytest.param("llamacpp", marks=pytest.mark.model)])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    if request.param == "llamacpp":
-        real: LlamaCppEngine = request.getfixturevalue("llamacpp")
+    if request.param != "echo":
+        fixture = {"llamacpp": "llamacpp", "transformers": "reciting"}[request.param]
+        real: Engine = request.getfixturevalue(fixture)
         yield real
         assert _free(real)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import (
@@ -93,7 +94,7 @@ class Sampler:
 
     def choose(self, logits: torch.Tensor) -> torch.Tensor:
         """The next token's id, of shape [1], for float logits of shape [1, vocabulary]."""
-        chosen = self._pick(self._processors(self._ids[:, : self._length], logits))
+        chosen = self._pick(self._processors(self._said(), logits))
         self._ids[0, self._length] = chosen[0]
         self._length += 1
         return chosen
@@ -107,13 +108,16 @@ class Sampler:
         top = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return Rated(float(logprobs[token_id]), tuple(top))
 
+    def _said(self) -> Any:
+        return self._ids[:, : self._length]
+
     def _pick(self, scores: torch.Tensor) -> torch.Tensor:
         if self._params.temperature == 0:
             return scores.argmax(dim=-1)
         ids = None
         if 0 < self._params.top_k < scores.shape[-1]:
             scores, ids = torch.topk(scores, self._params.top_k)
-        scores = self._warpers(self._ids[:, : self._length], scores)
+        scores = self._warpers(self._said(), scores)
         drawn = torch.multinomial(torch.softmax(scores, dim=-1), 1, generator=self._dice)
         return (drawn if ids is None else ids.gather(1, drawn))[0]
 

@@ -1,0 +1,231 @@
+"""Small checkpoint folders of all kinds that a test may want: architectures, GPTQ, adapters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import tiny
+
+WIDE = {"initializer_range": 0.5, "max_position_embeddings": 2048}
+"""Logits far apart, so that rounding never decides, and a context that holds real prompts."""
+
+
+def llama(folder: Path, **config: Any) -> Path:
+    """A LLaMA with a byte-level vocabulary that never ends an answer by itself."""
+    tiny.llama(folder, **{**WIDE, "num_key_value_heads": 1, **config})
+    return _never_ending(folder)
+
+
+def reciter(folder: Path) -> Path:
+    """A LLaMA that recites Korean in a circle whatever it is asked, rare syllables byte by byte.
+
+    Its layers add nothing, so the newest token alone decides the next one.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    tiny.llama(folder, hidden=640, layers=1, max_position_embeddings=2048)
+    fast = _with_bos(folder)
+    circle = _distinct(fast, "그 궳뛟는 어제 서울에서 학교까지 걸어갔다 뷁")
+    weights = load_file(folder / "model.safetensors")
+    for name, weight in weights.items():
+        if name.endswith(("o_proj.weight", "down_proj.weight", "lm_head.weight")):
+            weight.zero_()
+    size = len(fast)
+    weights["model.embed_tokens.weight"] = torch.eye(size, 640)
+    head = weights["lm_head.weight"]
+    head[circle[0], :size] = 1
+    for now, following in zip(circle, circle[1:] + circle[:1], strict=True):
+        head[:, now] = 0
+        head[following, now] = 1
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def _distinct(fast: Any, text: str) -> list[int]:
+    """The ids of the words that use no token of an earlier word."""
+    used: list[int] = []
+    for word in text.split():
+        ids = fast(" " + word, add_special_tokens=False).input_ids
+        if len({*used, *ids}) == len(used) + len(ids):
+            used += ids
+    return used
+
+
+def _with_bos(folder: Path) -> Any:
+    """The tokenizer in `folder`, which puts a BOS before a text from now on."""
+    from transformers import PreTrainedTokenizerFast
+
+    fast = PreTrainedTokenizerFast.from_pretrained(folder, add_bos_token=True)
+    fast.save_pretrained(folder)
+    return fast
+
+
+def gemma3(folder: Path, *, window: int = 16) -> Path:
+    """A Gemma 3 whose first layer sees only the last `window` tokens."""
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    return _save(
+        folder,
+        Gemma3ForCausalLM,
+        Gemma3TextConfig,
+        head_dim=32,
+        sliding_window=window,
+        layer_types=["sliding_attention", "full_attention"],
+        query_pre_attn_scalar=32,
+        **WIDE,
+    )
+
+
+def qwen3(folder: Path) -> Path:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    return _save(folder, Qwen3ForCausalLM, Qwen3Config, head_dim=32, **WIDE)
+
+
+def _save(folder: Path, model: Any, config: Any, **settings: Any) -> Path:
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    fast = tiny.tokenizer(folder)
+    torch.manual_seed(0)
+    made = config(
+        vocab_size=len(fast),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        bos_token_id=fast.bos_token_id,
+        eos_token_id=fast.eos_token_id,
+        **settings,
+    )
+    model(made).save_pretrained(folder)
+    return _never_ending(folder)
+
+
+def _never_ending(folder: Path) -> Path:
+    """The end's own logit becomes 0, where the best of the others is far above."""
+    from safetensors.torch import load_file, save_file
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    weights = load_file(folder / "model.safetensors")
+    head = weights.get("lm_head.weight", weights["model.embed_tokens.weight"])
+    head[config["eos_token_id"]] = 0
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def byte_fallback(folder: Path) -> Any:
+    """A tokenizer of Llama 2's shape: words begin with ▁, rare syllables are three byte tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bytes_ = [f"<0x{number:02X}>" for number in range(256)]
+    special = ["<unk>", "<s>", "</s>"]
+    core = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=True)
+    core.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(content=" ", left=1),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=500, special_tokens=special, limit_alphabet=120, show_progress=False
+    )
+    core.train_from_iterator([text for text in tiny._texts()], trainer)
+    state = json.loads(core.to_str())
+    _add_bytes(state, bytes_)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state, ensure_ascii=False)),
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        add_bos_token=True,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    fast.save_pretrained(folder)
+    return fast
+
+
+def _add_bytes(state: dict[str, Any], bytes_: list[str]) -> None:
+    vocabulary = state["model"]["vocab"]
+    for piece in bytes_:
+        vocabulary.setdefault(piece, len(vocabulary))
+
+
+def gptq(source: Path, folder: Path, *, group: int = 32, **settings: Any) -> Path:
+    """The plain checkpoint `source` with its layers rounded to 4 bit, as GPTQModel stores them."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in source.glob("*.json"):
+        shutil.copy(file, folder)
+    packed: dict[str, Any] = {}
+    for name, weight in load_file(source / "model.safetensors").items():
+        if name.endswith("_proj.weight"):
+            packed |= _packed(name.removesuffix(".weight"), weight, group)
+        else:
+            packed[name] = weight.contiguous()
+    save_file(packed, folder / "model.safetensors", metadata={"format": "pt"})
+    declared = {
+        "quant_method": "gptq",
+        "bits": 4,
+        "group_size": group,
+        "sym": True,
+        "desc_act": False,
+        "checkpoint_format": "gptq",
+        **settings,
+    }
+    edit(folder / "config.json", quantization_config=declared)
+    return folder
+
+
+def _packed(layer: str, weight: Any, group: int) -> dict[str, Any]:
+    import torch
+
+    outof, into = weight.shape
+    grouped = weight.float().reshape(outof, into // group, group)
+    scales = (grouped.abs().amax(-1) / 7).half()
+    codes = (grouped / scales.float()[..., None]).round().clamp(-8, 7).int() + 8
+    codes = codes.reshape(outof, into).T.reshape(into // 8, 8, outof)
+    shifts = torch.arange(0, 32, 4, dtype=torch.int32)[None, :, None]
+    zeros = torch.full((into // group, outof // 8), 0x77777777, dtype=torch.int32)
+    return {
+        f"{layer}.qweight": (codes << shifts).sum(1, dtype=torch.int32).contiguous(),
+        f"{layer}.qzeros": zeros,
+        f"{layer}.scales": scales.T.contiguous(),
+        f"{layer}.g_idx": (torch.arange(into) // group).int(),
+    }
+
+
+def lora(base: Path, folder: Path, *, strength: float = 2.0, seed: int = 1) -> Path:
+    """A LoRA adapter for a plain checkpoint, strong enough to change every answer."""
+    import peft
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    wrapped = peft.get_peft_model(model, config)
+    with torch.no_grad():
+        for name, parameter in wrapped.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(std=strength)
+    wrapped.save_pretrained(folder)
+    return folder
+
+
+def edit(file: Path, **changes: Any) -> None:
+    """Set some keys of a JSON file; None removes one."""
+    values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    values = {k: v for k, v in {**values, **changes}.items() if v is not None}
+    file.write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")

@@ -1,0 +1,43 @@
+"""Tiny checkpoints and transformers engines on them, made once for all tests of the engines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import checkpoints
+from lightkorllm.engines.transformers import TransformersEngine, TransformersSettings
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plain LLaMA folder."""
+    return checkpoints.llama(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_gptq(tiny_llama: Path) -> Path:
+    """The same in 4 bit, group size 32."""
+    return checkpoints.gptq(tiny_llama, tiny_llama.with_name("tiny-gptq"))
+
+
+@pytest.fixture(scope="session")
+def tiny_lora(tiny_llama: Path) -> Path:
+    """A PEFT adapter for it."""
+    return checkpoints.lora(tiny_llama, tiny_llama.with_name("tiny-lora"))
+
+
+@pytest.fixture(scope="session")
+def reciting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TransformersEngine]:
+    """One engine that recites Korean for ever, for the whole session."""
+    folder = checkpoints.reciter(tmp_path_factory.mktemp("models") / "reciter")
+    engine = TransformersEngine(settings(folder, queue=16))
+    yield engine
+    engine.close()
+
+
+def settings(model: Path, **changes: Any) -> TransformersSettings:
+    return TransformersSettings(model, **{"device": "cpu", "n_parallel": 4, **changes})
