@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -206,21 +207,35 @@ def _packed(layer: str, weight: Any, group: int) -> dict[str, Any]:
     }
 
 
-def lora(base: Path, folder: Path, *, strength: float = 2.0, seed: int = 1) -> Path:
-    """A LoRA adapter for a plain checkpoint, strong enough to change every answer."""
-    import peft
+def lora(
+    base: Path, folder: Path, *, layers: Sequence[str] = ("q_proj", "v_proj"), seed: int = 1
+) -> Path:
+    """A LoRA adapter as PEFT saves it, strong enough to change every answer of `base`."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from safetensors.torch import save_file
+
+    from lightkorllm import checkpoint
 
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_pretrained(base)
-    config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
-    wrapped = peft.get_peft_model(model, config)
-    with torch.no_grad():
-        for name, parameter in wrapped.named_parameters():
-            if "lora_" in name:
-                parameter.normal_(std=strength)
-    wrapped.save_pretrained(folder)
+    tensors = {}
+    for name, found in checkpoint.read(base).tensors.items():
+        layer = name.removesuffix(".weight")
+        if layer.endswith(tuple(layers)):
+            outof, into = found.shape
+            tensors[f"base_model.model.{layer}.lora_A.weight"] = torch.randn(4, into)
+            tensors[f"base_model.model.{layer}.lora_B.weight"] = torch.randn(outof, 4)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    edit(
+        folder / "adapter_config.json",
+        peft_type="LORA",
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=str(base),
+        r=4,
+        lora_alpha=8,
+        target_modules=list(layers),
+        inference_mode=True,
+    )
     return folder
 
 

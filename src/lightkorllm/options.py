@@ -36,7 +36,11 @@ class ModelOptions:
     """모델: .gguf 파일 또는 모델 폴더. 생략하면 내장 모델(Gemma 3 270M)을 씁니다."""
 
     peft_lora_dir: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="PEFT_LORA_DIR")] = ()
-    """(선택) GGUF LoRA 어댑터. 이름=경로 꼴로 여러 번 줄 수 있습니다."""
+    """(선택) LoRA 어댑터: PEFT 폴더나 GGUF 파일. 이름=경로 꼴로 여러 번 줄 수 있습니다."""
+
+    engine: Literal["auto", "llamacpp", "transformers"] = "auto"
+    """모델을 돌릴 엔진. auto면 GGUF는 llama.cpp로, 모델 폴더는 CUDA가 있거나 빔 탐색을 하면
+    transformers로, 아니면 GGUF로 옮겨 llama.cpp로 돌립니다."""
 
     device: Annotated[str, arg(metavar="DEVICE")] = "auto"
     """모델을 올릴 장치: auto, cpu, cuda:0 …"""

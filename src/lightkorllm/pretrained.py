@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,20 +58,31 @@ def load_model(checkpoint: Checkpoint, *, device: str, dtype: str, backend: str 
     import torch
 
     require_no_remote_code(checkpoint)
-    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "device_map": {"": device}}
-    if checkpoint.gptq:
-        options["quantization_config"] = _gptq_config(checkpoint, backend)
     try:
-        with plain_layout(checkpoint) as folder:
+        with plain_layout(checkpoint) as folder, deprecations_of_others():
+            config = transformers.AutoConfig.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True
+            )
+            if checkpoint.gptq:
+                config.quantization_config = _gptq_config(checkpoint, backend)
             model = transformers.AutoModelForCausalLM.from_pretrained(
-                folder, trust_remote_code=False, local_files_only=True,
-                use_safetensors=True, **options,
+                folder, config=config, trust_remote_code=False, local_files_only=True,
+                use_safetensors=True, dtype=getattr(torch, dtype), device_map={"": device},
             )  # fmt: skip
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
         raise ModelBroken(f"{checkpoint.folder}을(를) 올릴 수 없습니다: {_brief(error)}") from error
     return model.eval()
+
+
+@contextmanager
+def deprecations_of_others() -> Iterator[None]:
+    """Hide what transformers says to GPTQModel and PEFT about names that they still use."""
+    with warnings.catch_warnings():
+        for kind in (FutureWarning, DeprecationWarning):
+            warnings.filterwarnings("ignore", category=kind, module=r"transformers\.|torch\.")
+        yield
 
 
 def require_no_remote_code(checkpoint: Checkpoint) -> None:
@@ -143,25 +155,16 @@ def _link(source: Path, target: Path) -> None:
         return
 
 
-def _gptq_config(checkpoint: Checkpoint, backend: str) -> Any:
-    from transformers import GPTQConfig
-
+def _gptq_config(checkpoint: Checkpoint, backend: str) -> dict[str, Any]:
     os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")  # else its import fails on two cores
     try:
         import gptqmodel  # noqa: F401
         import optimum  # noqa: F401
+        from logbar import LogBar
     except ImportError:
         raise MissingPackage("GPTQModel이", extra="gptq") from None
-    gptq = checkpoint.gptq
-    assert gptq is not None
-    return GPTQConfig(
-        bits=gptq.bits,
-        group_size=gptq.group_size,
-        sym=gptq.sym,
-        desc_act=gptq.desc_act,
-        checkpoint_format="gptq_v2" if gptq.version == 2 else "gptq",
-        backend=backend,
-    )
+    LogBar.shared().setLevel("ERROR")  # it writes to standard output
+    return {**quantization_config(checkpoint), "backend": backend}
 
 
 def _transformers() -> Any:

@@ -40,4 +40,4 @@ def reciting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TransformersE
 
 
 def settings(model: Path, **changes: Any) -> TransformersSettings:
-    return TransformersSettings(model, **{"device": "cpu", "n_parallel": 4, **changes})
+    return TransformersSettings(model, **{"device": "cpu", "dtype": "float32", **changes})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lightkorllm import checkpoint
+from lightkorllm import checkpoint, pretrained
 from lightkorllm.checkpoint import Tensor
 from lightkorllm.errors import MissingPackage, ModelBroken, ModelNotFound
 
@@ -50,17 +50,18 @@ def load(model: Any, adapters: Mapping[str, Path], *, base: str) -> Callable[[st
     for name, folder in adapters.items():
         check(name, folder)
         _require_fit(model, folder, base=base)
+    with pretrained.deprecations_of_others():
+        return _Switch(_wrapped(model, adapters).base_model)
+
+
+def _wrapped(model: Any, adapters: Mapping[str, Path]) -> Any:
     peft = _peft()
-    wrapped = None
-    for name, folder in adapters.items():
-        options = {"is_trainable": False, "autocast_adapter_dtype": False}
-        if wrapped is None:
-            wrapped = peft.PeftModel.from_pretrained(model, folder, adapter_name=name, **options)
-        else:
-            wrapped.load_adapter(folder, adapter_name=name, **options)
-    assert wrapped is not None
-    wrapped.eval()
-    return _Switch(wrapped.base_model)
+    options = {"is_trainable": False, "autocast_adapter_dtype": False}
+    (first, folder), *others = adapters.items()
+    wrapped = peft.PeftModel.from_pretrained(model, folder, adapter_name=first, **options)
+    for name, folder in others:
+        wrapped.load_adapter(folder, adapter_name=name, **options)
+    return wrapped.eval()
 
 
 class _Switch:

@@ -147,7 +147,7 @@ class Batch:
         self._beams: deque[Job] = deque()
         self._reading: _Reading | None = None
         self._groups: dict[str | None, _Group] = {}
-        self._searching = False
+        self._searching: Job | None = None
         self._closing = False
         RowCache.empty(model.config)  # refuses what can't be batched before anything is asked
         self._thread = threading.Thread(target=self._work, name="transformers", daemon=True)
@@ -209,23 +209,25 @@ class Batch:
             self._beams.extend(job for job in jobs if job.params.num_beams > 1)
 
     def _read_on(self) -> None:
-        reading = self._reading or self._next_reading()
-        self._reading = None
-        if reading is None or reading.job.left:
+        if self._reading is None or self._reading.job.left:
+            self._reading = self._next_reading()
+        reading = self._reading
+        if reading is None:
             return
         job, start = reading.job, reading.done
         piece = job.prompt[start : start + self._limits.chunk]
         try:
             logits = self._forward([piece], [start], cache=reading.cache, adapter=job.adapter)
+            reading.done += len(piece)
+            if reading.done == len(job.prompt):
+                self._admit(reading, logits)
         except RuntimeError as error:
+            self._reading = None
             del reading
             self._fail(job, error)
             return
-        reading.done += len(piece)
-        if reading.done < len(job.prompt):
-            self._reading = reading
-            return
-        self._admit(reading, logits)
+        if reading.done == len(job.prompt):
+            self._reading = None
 
     def _next_reading(self) -> _Reading | None:
         with self._lock:
@@ -243,11 +245,7 @@ class Batch:
         if row.done:
             return
         group = self._groups.setdefault(job.adapter, _Group())
-        try:
-            group.cache = group.cache.joined(reading.cache) if group.cache else reading.cache
-        except RuntimeError as error:
-            self._fail(job, error)
-            return
+        group.cache = group.cache.joined(reading.cache) if group.cache else reading.cache
         group.rows.append(row)
 
     def _step(self, adapter: str | None, group: _Group) -> None:
@@ -337,15 +335,15 @@ class Batch:
         """A beam search; everybody else goes on between its steps."""
         if job.left:
             return
-        self._searching = True
+        self._searching = job
         try:
             self._use(job.adapter)
             ids = self._search(job, lambda: self._between_beams(job))
         except RuntimeError as error:
+            self._searching = None
             self._fail(job, error)
             return
-        finally:
-            self._searching = False
+        self._searching = None
         ended = bool(ids) and ids[-1] in self._limits.ends
         for token in ids[:-1] if ended else ids:
             job.tell(Token(token))
@@ -370,6 +368,7 @@ class Batch:
             self._closing = True
             jobs = [*self._arrivals, *self._beams]
         jobs += [self._reading.job] if self._reading else []
+        jobs += [self._searching] if self._searching else []
         jobs += [row.job for group in self._groups.values() for row in group.rows]
         self._groups.clear()
         self._reading = None

@@ -5,7 +5,7 @@ The decisions are functions of plain values, so that every card can be tested wi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lightkorllm.errors import OptionError
 
@@ -61,24 +61,38 @@ def on_cpu(features: frozenset[str], *, gptq: bool = False) -> Compute:
     return Compute("cpu", "bfloat16" if features & {"avx512_bf16", "amx_bf16"} else "float32")
 
 
-def choose(device: str, *, gptq: bool, model_type: str) -> Compute:
-    """The numbers for `--device` as the user wrote it. Raises `OptionError` for one not here."""
+def choose(device: str, *, gptq: bool, model_type: str, dtype: str = "auto") -> Compute:
+    """How to compute on `--device` as the user wrote it, in `dtype` unless that is `auto`.
+
+    Raises `OptionError` for a device that isn't here.
+    """
     import torch
 
     if device == "auto":
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
-        return on_cpu(cpu_features(), gptq=gptq)
-    if device == "mps":
-        if not torch.backends.mps.is_available():
-            raise OptionError("--device", "이 컴퓨터에는 Metal(mps)이 없습니다")
-        return Compute("mps", "float32" if gptq else "float16")
-    number = int(device.partition(":")[2] or 0)
-    if number >= torch.cuda.device_count():
-        raise OptionError(
-            "--device",
-            f"{device} 장치가 없습니다 (쓸 수 있는 CUDA 장치: {torch.cuda.device_count()}개)",
-        )
+        chosen = on_cpu(cpu_features(), gptq=gptq)
+    elif device == "mps":
+        chosen = _on_metal(gptq=gptq)
+    else:
+        chosen = _on_card(int(device.partition(":")[2] or 0), gptq=gptq, model_type=model_type)
+    return chosen if dtype == "auto" else replace(chosen, dtype=dtype)
+
+
+def _on_metal(*, gptq: bool) -> Compute:
+    import torch
+
+    if not torch.backends.mps.is_available():
+        raise OptionError("--device", "이 컴퓨터에는 Metal(mps)이 없습니다")
+    return Compute("mps", "float32" if gptq else "float16")
+
+
+def _on_card(number: int, *, gptq: bool, model_type: str) -> Compute:
+    import torch
+
+    count = torch.cuda.device_count()
+    if number >= count:
+        raise OptionError("--device", f"cuda:{number} 장치가 없습니다 (CUDA 장치: {count}개)")
     return on_cuda(
         torch.cuda.get_device_name(number),
         torch.cuda.get_device_capability(number),

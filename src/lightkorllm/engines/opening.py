@@ -1,19 +1,29 @@
-"""Which engine runs a model: decided from what the model is."""
+"""Which engine runs a model: decided from what the model is, unless the user says so."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import re
 from pathlib import Path
+from typing import Literal
 
-from lightkorllm import embedded
+from lightkorllm import checkpoint, embedded
+from lightkorllm.engines import adapters as peft_adapters
 from lightkorllm.engines.base import Engine
-from lightkorllm.errors import ModelNotFound, OptionError
+from lightkorllm.errors import MissingPackage, ModelBroken, ModelNotFound, OptionError
 from lightkorllm.options import ModelOptions, split_adapter
+
+log = logging.getLogger(__name__)
+
+Runner = Literal["llamacpp", "transformers"]
 
 
 def open_engine(options: ModelOptions) -> Engine:
     """The running engine for `options.quantized_model_dir`; blocks until the model is loaded.
 
+    GGUF runs on llama.cpp. A checkpoint folder runs on transformers where there is a CUDA card or
+    beams are wanted, and else on llama.cpp, repacked once without changing a weight.
     Raises a `SetupError` that says what is wrong and what to do.
     """
     model = options.quantized_model_dir
@@ -21,8 +31,15 @@ def open_engine(options: ModelOptions) -> Engine:
         from lightkorllm.engines.echo import EchoEngine
 
         return EchoEngine(slots=options.n_parallel, queue=options.max_queue)
-    path = embedded.path() if model is None else Path(model).expanduser()
-    return _open_llamacpp(options, _gguf_file(path), name=embedded.NAME if model is None else "")
+    check(options)
+    if model is None:
+        return _open_llamacpp(options, embedded.path(), name=embedded.NAME)
+    path = _model_file(Path(model).expanduser())
+    if path.suffix.lower() == ".gguf":
+        return _open_llamacpp(options, path)
+    if _runner(options, path) == "transformers":
+        return _open_transformers(options, path)
+    return _open_repacked(options, path)
 
 
 def check(options: ModelOptions) -> None:
@@ -31,14 +48,83 @@ def check(options: ModelOptions) -> None:
     if device not in ("auto", "cpu", "cuda", "mps") and _gpu_number(device) is None:
         raise OptionError("--device", f"auto, cpu, cuda:0 꼴이어야 합니다 (받은 값: {device!r})")
     model = options.quantized_model_dir
+    path = None
     if model is not None and model != "echo":
-        _gguf_file(Path(model).expanduser())
-    _adapters(options)
+        path = _model_file(Path(model).expanduser())
+    is_checkpoint = path is not None and path.suffix.lower() != ".gguf"
+    if path is not None and is_checkpoint:
+        _check_checkpoint(path)
+    elif options.engine == "transformers":
+        raise OptionError(
+            "--engine", "GGUF 모델은 llama.cpp로만 돌립니다. transformers에는 원본 폴더를 주세요"
+        )
+    for name, adapter in _adapters(options)[0].items():
+        _check_adapter(name, adapter, options, is_checkpoint=is_checkpoint)
+
+
+def _check_checkpoint(path: Path) -> None:
+    from lightkorllm import pretrained
+
+    pretrained.require_no_remote_code(checkpoint.read(path))
+
+
+def _check_adapter(name: str, adapter: Path, options: ModelOptions, *, is_checkpoint: bool) -> None:
+    is_gguf = adapter.suffix.lower() == ".gguf"
+    if is_gguf and (options.engine == "transformers" or _wants_beams(options)):
+        raise OptionError(
+            "--peft_lora_dir",
+            f"{name!r}은(는) GGUF 어댑터라 transformers 엔진에서 쓸 수 없습니다. "
+            "PEFT 어댑터 폴더를 주거나 --engine llamacpp로 시작해 주세요",
+        )
+    if not is_gguf and not is_checkpoint:
+        raise OptionError(
+            "--peft_lora_dir",
+            f"{name!r}은(는) PEFT 폴더인데 모델은 GGUF입니다. 어댑터의 바탕이 된 모델 폴더를 "
+            "--model로 주거나, 어댑터를 GGUF로 바꿔 주세요(lightkorllm export)",
+        )
+
+
+def _runner(options: ModelOptions, path: Path) -> Runner:
+    """The engine for a checkpoint."""
+    if options.engine != "auto":
+        return options.engine
+    if _wants_beams(options):
+        return "transformers"
+    if any(file.suffix.lower() == ".gguf" for file in _adapters(options)[0].values()):
+        return "llamacpp"
+    if path.is_file():
+        return "transformers"  # one of several weight files: repacking takes folders
+    from lightkorllm.engines import hardware
+
+    on_card = options.device != "cpu" and hardware.has_cuda()
+    return "transformers" if on_card else "llamacpp"
+
+
+def _wants_beams(options: ModelOptions) -> bool:
+    return int(getattr(options, "num_beams", 1)) > 1
 
 
 def _gpu_number(device: str) -> int | None:
     name, _, number = device.partition(":")
     return int(number) if name == "cuda" and number.isdecimal() else None
+
+
+def _model_file(path: Path) -> Path:
+    """A GGUF file, a checkpoint's folder, or the one weight file of it that was chosen."""
+    if _is_checkpoint(path):
+        return path
+    if path.suffix.lower() == ".safetensors" and (path.parent / "config.json").is_file():
+        return path
+    return _gguf_file(path)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """A folder with weights of its own, or without any GGUF that could be meant instead."""
+    if not path.is_dir():
+        return False
+    if any(path.glob("*.safetensors")):
+        return True
+    return checkpoint.is_checkpoint(path) and not any(path.glob("*.gguf"))
 
 
 def _gguf_file(path: Path) -> Path:
@@ -47,15 +133,15 @@ def _gguf_file(path: Path) -> Path:
         return _only_gguf_in(path)
     if not path.is_file() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) and not path.suffix:
         raise ModelNotFound(
-            f"{path} 폴더가 없습니다. Hugging Face 저장소 이름이라면, 그것을 바로 올리는 "
-            "transformers 엔진은 아직 없습니다. GGUF 파일을 내려받아 그 경로를 주세요."
+            f"{path} 폴더가 없습니다. Hugging Face 저장소 이름이라면 먼저 내려받아 "
+            "그 폴더를 주세요."
         )
     if not path.is_file():
         raise ModelNotFound(
-            f"모델을 찾을 수 없습니다: {path}. .gguf 파일이나 그 폴더의 경로를 확인해 주세요."
+            f"모델을 찾을 수 없습니다: {path}. .gguf 파일이나 모델 폴더의 경로를 확인해 주세요."
         )
     if path.suffix.lower() != ".gguf":
-        raise ModelNotFound(f"{path} 은 .gguf 파일이 아닙니다.")
+        raise ModelNotFound(f"{path} 은 .gguf 파일도 모델 폴더도 아닙니다.")
     return path
 
 
@@ -67,8 +153,8 @@ def _only_gguf_in(folder: Path) -> Path:
         names = ", ".join(file.name for file in files)
         raise ModelNotFound(f"{folder} 폴더에 GGUF가 여럿입니다. 하나를 골라 주세요: {names}")
     raise ModelNotFound(
-        f"{folder} 폴더에 .gguf 파일이 없습니다. "
-        "Hugging Face 폴더를 바로 올리는 transformers 엔진은 아직 없습니다."
+        f"{folder} 폴더에 모델이 없습니다. .gguf 파일이나, config.json과 "
+        ".safetensors 가중치가 있는 폴더를 주세요."
     )
 
 
@@ -80,13 +166,54 @@ def _adapters(options: ModelOptions) -> tuple[dict[str, Path], str | None]:
         name, path = split_adapter(text)
         if name in adapters:
             raise OptionError("--peft_lora_dir", f"{name!r} 이름이 두 번 나왔습니다")
-        adapters[name] = _gguf_file(Path(path).expanduser())
+        adapters[name] = _adapter_file(name, Path(path).expanduser())
         if "=" not in text:
             default = name
     return adapters, default
 
 
-def _open_llamacpp(options: ModelOptions, path: Path, *, name: str) -> Engine:
+def _adapter_file(name: str, path: Path) -> Path:
+    """A PEFT folder that may be opened, or a GGUF file."""
+    if peft_adapters.is_adapter(path):
+        peft_adapters.check(name, path)
+        return path
+    return _gguf_file(path)
+
+
+def _open_repacked(options: ModelOptions, folder: Path) -> Engine:
+    """llama.cpp over the checkpoint rewritten as GGUF, or transformers where that can't be."""
+    try:
+        from lightkorllm import repacking
+
+        gguf = repacking.cached(folder)
+    except (ModelBroken, MissingPackage) as error:
+        if options.engine == "llamacpp":
+            raise
+        log.warning("GGUF로 옮길 수 없어 transformers 엔진으로 돌립니다: %s", error.message)
+        return _open_transformers(options, folder)
+    return _open_llamacpp(options, gguf, name=folder.resolve().name, base=folder)
+
+
+def _as_gguf(adapter: Path, *, base: Path | None) -> Path:
+    """The adapter as a GGUF file; a PEFT folder is converted once, into the cache."""
+    if adapter.suffix.lower() == ".gguf" or base is None:
+        return adapter
+    from lightkorllm import repacking
+
+    state = hashlib.sha256(str(base.resolve()).encode())
+    for file in sorted(adapter.glob("adapter_*")):
+        stat = file.stat()
+        state.update(f"{file.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+    target = embedded.cache_folder() / "gguf" / f"{adapter.name}-{state.hexdigest()[:16]}.gguf"
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        repacking.adapter_to_gguf(adapter, target, base=base, overwrite=True)
+    return target
+
+
+def _open_llamacpp(
+    options: ModelOptions, path: Path, *, name: str = "", base: Path | None = None
+) -> Engine:
     from lightkorllm.engines.llamacpp import LlamaCppEngine, LlamaCppSettings
 
     adapters, default = _adapters(options)
@@ -102,6 +229,24 @@ def _open_llamacpp(options: ModelOptions, path: Path, *, name: str) -> Engine:
             needs_gpu=options.device not in ("auto", "cpu"),
             main_gpu=_gpu_number(options.device),
             kv_type=options.kv_type,
+            adapters={key: _as_gguf(file, base=base) for key, file in adapters.items()},
+            default_adapter=default,
+        )
+    )
+
+
+def _open_transformers(options: ModelOptions, path: Path) -> Engine:
+    from lightkorllm.engines.transformers import TransformersEngine, TransformersSettings
+
+    adapters, default = _adapters(options)
+    return TransformersEngine(
+        TransformersSettings(
+            model=path,
+            device=options.device,
+            context_length=options.context_length,
+            n_parallel=options.n_parallel,
+            queue=options.max_queue,
+            threads=options.threads,
             adapters=adapters,
             default_adapter=default,
         )

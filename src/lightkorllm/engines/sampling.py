@@ -17,6 +17,8 @@ from transformers import (
 
 from lightkorllm.generation import SamplingParams
 
+_LEAST_TOP_P = 1e-3  # at 0, rounding in the sum of probabilities lets unlikely tokens through
+
 
 class CountPenalties(LogitsProcessor):
     """OpenAI's presence and frequency penalties: of what was answered, not of the prompt.
@@ -116,10 +118,16 @@ class Sampler:
             return scores.argmax(dim=-1)
         ids = None
         if 0 < self._params.top_k < scores.shape[-1]:
-            scores, ids = torch.topk(scores, self._params.top_k)
+            scores, ids = _likeliest(scores, self._params.top_k)
         scores = self._warpers(self._said(), scores)
         drawn = torch.multinomial(torch.softmax(scores, dim=-1), 1, generator=self._dice)
         return (drawn if ids is None else ids.gather(1, drawn))[0]
+
+
+def _likeliest(scores: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The best scores and their ids, by id: by rank, rounding could swap two and their dice."""
+    ids = torch.topk(scores, count, sorted=False).indices.sort(dim=-1).values
+    return scores.gather(1, ids), ids
 
 
 def _warpers(params: SamplingParams) -> LogitsProcessorList:
@@ -128,7 +136,7 @@ def _warpers(params: SamplingParams) -> LogitsProcessorList:
     if params.temperature not in (0, 1):
         made.append(TemperatureLogitsWarper(params.temperature))
     if params.top_p < 1:
-        made.append(TopPLogitsWarper(params.top_p))
+        made.append(TopPLogitsWarper(max(params.top_p, _LEAST_TOP_P)))
     if params.min_p > 0:
         made.append(MinPLogitsWarper(params.min_p))
     return made

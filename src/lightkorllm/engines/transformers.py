@@ -33,14 +33,15 @@ _CHUNK = {"cpu": 128, "cuda": 512}  # tokens of a prompt that are read between t
 class TransformersSettings:
     """How transformers is to run a checkpoint. `context_length` is tokens of one request.
 
-    0 stands for "choose": the model's own context up to 4,096 tokens, and all cores but one.
-    `adapters` maps names to PEFT folders; `default_adapter` answers requests that
-    name none.
+    0 stands for "choose": the model's own context up to 4,096 tokens, and all cores but one; so
+    does `auto`. `dtype` is torch's name of a number type. `adapters` maps names to PEFT folders;
+    `default_adapter` answers requests that name none.
     """
 
     model: Path
     name: str = ""
     device: str = "auto"
+    dtype: str = "auto"
     context_length: int = 0
     n_parallel: int = 4
     queue: int = 32
@@ -61,7 +62,10 @@ class TransformersEngine(Engine):
             adapters.check(name, folder)
         tokenizer = pretrained.load_tokenizer(found.folder)
         self.compute = hardware.choose(
-            settings.device, gptq=found.gptq is not None, model_type=found.model_type
+            settings.device,
+            gptq=found.gptq is not None,
+            model_type=found.model_type,
+            dtype=settings.dtype,
         )
         self.slots = Slots(settings.n_parallel, queue=settings.queue)
         self.model = _load(found, self.compute, settings.threads)
