@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
 def run(argv: Sequence[str], *, prog: str) -> None:
     """Measure one model or compare two; a table on the screen, files where a folder is given."""
+    from lightkorllm.errors import OptionError
     from lightkorllm.evaluation.options import EvaluateOptions
     from lightkorllm.options import load
 
     options = load(EvaluateOptions, argv, prog=prog)
+    if not options.a:
+        raise OptionError("A", f"잴 모델을 주세요: {prog} 모델 [견줄 모델]")
 
     from lightkorllm import evaluation, hub, pretrained
     from lightkorllm.cli import _logging

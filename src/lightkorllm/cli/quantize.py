@@ -31,7 +31,7 @@ def run(argv: Sequence[str], *, prog: str) -> None:
         raise
     if done.rounded:
         print(
-            f"경고: 보정 글이 모자라 선형층 {done.rounded}개는 GPTQ 대신 반올림으로 양자화했습니다. "
+            f"경고: 보정 글이 모자라 선형층 {done.rounded}개는 GPTQ 대신 반올림했습니다. "
             "--samples를 늘리거나 --calibration에 더 긴 글을 주세요."
         )
     if done.report:

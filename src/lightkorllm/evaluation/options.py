@@ -15,7 +15,7 @@ from lightkorllm.errors import OptionError
 class EvaluateOptions:
     """모델 하나를 재거나 둘을 견줍니다."""
 
-    a: Annotated[Positional[str], arg(metavar="A")]
+    a: Annotated[Positional[str], arg(metavar="A")] = ""
     """모델: Hugging Face 폴더(GPTQ도 됩니다), 저장소 이름 또는 .gguf 파일."""
 
     b: Annotated[Positional[str | None], arg(metavar="[B]")] = None

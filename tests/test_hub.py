@@ -1,0 +1,126 @@
+"""Repository names: fetched from a hub, or told plainly why not; pickles and code stay there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fake_hub
+from lightkorllm import hub
+
+FILES = {
+    "config.json": b'{"model_type": "llama"}',
+    "model.safetensors": b"weights",
+    "tokenizer.json": b"{}",
+    "pytorch_model.bin": b"\x80\x04pickle",
+    "modeling_x.py": b"raise SystemExit('code of the repository was run')",
+    "LICENSE": "라이선스".encode(),
+}
+
+
+def _run(program: str, server: fake_hub.FakeHub, home: Path) -> subprocess.CompletedProcess[str]:
+    """A fresh process: the library reads its address and its off switch when it is imported."""
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": server.url,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HOME": str(home),
+        "HF_TOKEN": "hf_testtoken",
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.case("Q17")
+def test_a_repository_is_fetched_without_its_pickles_and_its_code(tmp_path: Path) -> None:
+    program = "from lightkorllm import hub; print(hub.resolve('ours/ko'))"
+    with fake_hub.running({"ours/ko": dict(FILES)}) as server:
+        ran = _run(program, server, tmp_path / "home")
+    assert ran.returncode == 0, ran.stderr
+    folder = Path(ran.stdout.strip())
+    names = {file.name for file in folder.iterdir()}
+    assert names == {"config.json", "model.safetensors", "tokenizer.json", "LICENSE"}
+    assert (folder / "model.safetensors").read_bytes() == b"weights"
+    fetched = [path for path in server.paths if "resolve" in path]
+    assert not [path for path in fetched if path.endswith((".bin", ".py"))]
+
+
+def test_a_repository_that_is_not_there_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with fake_hub.running({}) as server:
+        ran = _run(
+            "from lightkorllm.cli import main; raise SystemExit("
+            "main(['quantize', '--model', 'nobody/nothing']))",
+            server,
+            tmp_path / "home",
+        )
+    assert ran.returncode == 2
+    assert "nobody/nothing" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_folder_is_uploaded_whole_and_only_when_asked(tmp_path: Path) -> None:
+    folder = tmp_path / "모델"
+    folder.mkdir()
+    (folder / "config.json").write_bytes(b"{}")
+    (folder / "README.md").write_text("# 모델 카드", encoding="utf-8")
+    program = (
+        "from pathlib import Path; from lightkorllm import hub;"
+        f"print(hub.upload(Path({str(folder)!r}), 'me/my-model'))"
+    )
+    with fake_hub.running({}) as server:
+        ran = _run(program, server, tmp_path / "home")
+        assert ran.returncode == 0, ran.stderr
+        assert server.repositories["me/my-model"] == {
+            "config.json": b"{}",
+            "README.md": "# 모델 카드".encode(),
+        }
+        assert "Bearer hf_testtoken" in server.tokens
+
+
+def test_an_upload_that_fails_leaves_the_folder_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes(b"{}")
+    program = (
+        "from pathlib import Path; from lightkorllm import hub\n"
+        "from lightkorllm.errors import UploadFailed\n"
+        f"try: hub.upload(Path({str(tmp_path)!r}), 'bad//name')\n"
+        "except UploadFailed as error: print(error.message)\n"
+    )
+    with fake_hub.running({}) as server:
+        ran = _run(program, server, tmp_path / "home")
+    assert "그대로" in ran.stdout, ran.stderr
+    assert (tmp_path / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_name"),
+    [
+        ("beomi/llama-2-ko-7b", True),
+        ("WGNW/llama-2-7b-ko-auto-gptq-full-v2", True),
+        ("./모델", False),
+        ("../x", False),
+        ("a/b/c", False),
+        ("/절대/경로", False),
+        ("모델", False),
+        ("a/..", False),
+    ],
+)
+def test_only_owner_and_name_look_like_a_repository(text: str, is_name: bool) -> None:
+    assert hub.is_name(text) is is_name
+
+
+def test_a_folder_that_is_here_is_never_looked_for_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert hub.resolve("owner/name") == Path("owner/name")
