@@ -122,6 +122,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return _json_object(path) if path.is_file() else {}
 
 
+def file_tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of one safetensors file by name. Raises `ModelNotFound` or `ModelBroken`."""
+    return dict(_header(file))
+
+
 def _json_object(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
