@@ -16,17 +16,22 @@ import pytest
 from client import call
 from lightkorllm import errors, prompts
 from lightkorllm.conversation import Conversation
-from lightkorllm.errors import BadRequest, LightKorError, SetupError
+from lightkorllm.errors import BadRequest, JobError, LightKorError, SetupError
+from lightkorllm.evaluation.options import EvaluateOptions
 from lightkorllm.generation import Reply, SamplingParams, Usage
 from lightkorllm.options import ENV_PREFIX, ServeOptions
 from lightkorllm.prompts.base import PromptFormat, Settings
+from lightkorllm.quantization.options import QuantizeOptions
+from lightkorllm.repacking.options import ExportOptions
 from lightkorllm.server import faults, wire
 from live import Serve
 
 ROOT = Path(__file__).parent.parent
 README = {"ko": ROOT / "README.md", "en": ROOT / "README.en.md"}
 DOCS = {"ko": ROOT / "docs", "en": ROOT / "docs" / "en"}
-PAGES = ("api.md", "engines.md", "operations.md", "options.md", "prompts.md")
+PAGES = ("api.md", "engines.md", "evaluate.md", "export.md", "operations.md", "options.md",
+         "prompts.md", "quantize.md")  # fmt: skip
+JOBS = {"quantize.md": QuantizeOptions, "evaluate.md": EvaluateOptions, "export.md": ExportOptions}
 MARKDOWN = [
     path for folder in (ROOT, DOCS["ko"], DOCS["en"]) for path in sorted(folder.glob("*.md"))
 ]
@@ -112,6 +117,18 @@ def _aliases(name: str) -> list[str]:
 
 
 @language
+@pytest.mark.parametrize("page", JOBS)
+def test_every_option_of_a_job_is_told_with_its_default(page: str, language: str) -> None:
+    text = _page(page, language)
+    for field in fields(JOBS[page]):
+        positional = field.name in ("a", "b", "model")
+        name = "A" if field.name in "ab" else field.name.upper()
+        _, default, meaning = _row(text, name if positional else f"--{field.name}")
+        assert default == _default(None if field.default == "" else field.default, language)
+        assert meaning
+
+
+@language
 def test_no_option_is_told_that_does_not_exist(language: str) -> None:
     told = re.findall(rf"`{ENV_PREFIX}(\w+)`", _page("options.md", language))
 
@@ -125,7 +142,8 @@ def test_every_error_is_told_with_its_status(kind: type[LightKorError], language
 
     expected = HTTP_STATUS.get(kind.code) or faults.status(kind.__new__(kind))
     assert code == f"`{kind.code}`"
-    assert status == ("2" if issubclass(kind, SetupError) else str(expected))  # or the exit code
+    exit_code = "2" if issubclass(kind, SetupError) else "1" if issubclass(kind, JobError) else ""
+    assert status == (exit_code or str(expected))
     assert meaning
 
 
