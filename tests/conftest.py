@@ -23,6 +23,12 @@ from live import LiveServer, Serve, chat_on
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """GPTQModel leaves temporary folders of its own to the garbage collector."""
+    left = "ignore:Implicitly cleaning up <TemporaryDirectory '.*gptqmodel_:ResourceWarning"
+    config.addinivalue_line("filterwarnings", left)
+
+
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Starts servers: `serve(script, slots=2)` or `serve(engine=engine, api_key=("k",))`."""

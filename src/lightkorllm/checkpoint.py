@@ -122,11 +122,6 @@ def read_json(path: Path) -> dict[str, Any]:
     return _json_object(path) if path.is_file() else {}
 
 
-def file_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of one safetensors file by name. Raises `ModelNotFound` or `ModelBroken`."""
-    return dict(_header(file))
-
-
 def _json_object(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -207,8 +202,8 @@ def read_header(file: Path) -> dict[str, Tensor]:
     try:
         with file.open("rb") as data:
             (length,) = struct.unpack("<Q", data.read(8))
-            entries = json.loads(data.read(min(length, _LONGEST_HEADER)))
-        end = file.stat().st_size - 8 - length
+            end = file.stat().st_size - 8 - length
+            entries = json.loads(data.read(length if end >= 0 and length <= _LONGEST_HEADER else 0))
         entries.pop("__metadata__", None)
         return {name: _tensor(entry, file, 8 + length, end) for name, entry in entries.items()}
     except OSError as error:
@@ -221,8 +216,10 @@ def read_header(file: Path) -> dict[str, Tensor]:
 
 
 def _tensor(entry: Mapping[str, Any], file: Path, base: int, end: int) -> Tensor:
-    dtype, shape = entry["dtype"], tuple(int(size) for size in entry["shape"])
+    dtype, shape = entry["dtype"], tuple(entry["shape"])
     start, stop = entry["data_offsets"]
+    if not all(type(number) is int for number in (*shape, start, stop)):
+        raise TypeError("a size that is no whole number")
     if not 0 <= start <= stop <= end or min(shape, default=0) < 0:
         raise ValueError("tensor outside its file")
     if dtype in _BYTES and prod(shape) * _BYTES[dtype] != stop - start:

@@ -31,7 +31,7 @@ def blueprint(
 
     def _answer(body: wire.InferBody) -> Response:
         params = wire.params_from(body, defaults)
-        if body.stream and params.num_beams > 1:
+        if body.stream and (body.num_beams or 1) > 1:  # the server's default may: all at the end
             raise Unsupported("num_beams", "빔 탐색은 스트리밍과 함께 쓸 수 없습니다")
         conversation = wire.conversation_from(body, labels)
         model = holder.model
