@@ -8,6 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import tiny
+from lightkorllm.engines.transformers import TransformersSettings
+
+
+def settings(model: Path, **changes: Any) -> TransformersSettings:
+    """An engine on a CPU in float32, where rounding decides nothing."""
+    return TransformersSettings(model, **{"device": "cpu", "dtype": "float32", **changes})
+
 
 WIDE = {"initializer_range": 0.5, "max_position_embeddings": 2048}
 """Logits far apart, so that rounding never decides, and a context that holds real prompts."""
@@ -142,7 +149,7 @@ def byte_fallback(folder: Path) -> Any:
     core.train_from_iterator([text for text in tiny._texts()], trainer)
     state = json.loads(core.to_str())
     _add_bytes(state, bytes_)
-    fast = PreTrainedTokenizerFast(
+    fast: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call, unused-ignore]
         tokenizer_object=Tokenizer.from_str(json.dumps(state, ensure_ascii=False)),
         unk_token="<unk>",
         bos_token="<s>",

@@ -160,7 +160,7 @@ def _gptq_config(checkpoint: Checkpoint, backend: str) -> dict[str, Any]:
     try:
         import gptqmodel  # noqa: F401
         import optimum  # noqa: F401
-        from logbar import LogBar
+        from logbar import LogBar  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         raise MissingPackage("GPTQModel이", extra="gptq") from None
     LogBar.shared().setLevel("ERROR")  # it writes to standard output

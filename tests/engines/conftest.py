@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import checkpoints
-from lightkorllm.engines.transformers import TransformersEngine, TransformersSettings
+from checkpoints import settings
+from lightkorllm.engines.transformers import TransformersEngine
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,3 @@ def reciting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TransformersE
     engine = TransformersEngine(settings(folder, queue=16))
     yield engine
     engine.close()
-
-
-def settings(model: Path, **changes: Any) -> TransformersSettings:
-    return TransformersSettings(model, **{"device": "cpu", "dtype": "float32", **changes})

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import checkpoints
-from conftest import settings
+from checkpoints import settings
 from lightkorllm.engines.batch import Job
 from lightkorllm.engines.transformers import TransformersEngine
 from lightkorllm.errors import BadRequest, ContextOverflow, EngineFailed, Unsupported
@@ -150,7 +150,7 @@ def test_the_same_seed_gives_the_same_answer_and_another_another(
 
 
 def test_without_a_seed_two_answers_differ(engine: TransformersEngine) -> None:
-    hot = {"tokens": 24, "temperature": 2.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+    hot: dict[str, Any] = {"tokens": 24, "temperature": 2.0, "top_k": 0, "min_p": 0.0}
     assert _reply(engine, **hot).text != _reply(engine, **hot).text
 
 
@@ -196,7 +196,8 @@ def test_count_penalties_look_at_the_answer_and_not_at_the_prompt(penalty: str) 
 
     params = SamplingParams(repetition_penalty=1, **{penalty: 0.5})  # type: ignore[arg-type]
     processor = processors(params, prompt_length=2, device=torch.device("cpu"))
-    scores = processor(torch.tensor([[4, 4, 1, 2, 2]]), torch.zeros(1, 5))
+    said: Any = torch.tensor([[4, 4, 1, 2, 2]])
+    scores = processor(said, torch.zeros(1, 5))
     twice = 0.5 if penalty == "presence_penalty" else 1.0
     assert scores[0].tolist() == [0, -0.5, -twice, 0, 0]
 
@@ -467,3 +468,15 @@ def test_closing_ends_those_who_wait_and_refuses_the_next(tiny_llama: Path) -> N
     assert not engine.ready
     with pytest.raises(EngineUnavailable):
         list(engine.stream(_ask()))
+
+
+def test_a_closed_engine_leaves_no_weights_in_memory(tiny_llama: Path) -> None:
+    import gc
+    import weakref
+
+    engine = TransformersEngine(settings(tiny_llama))
+    _reply(engine, tokens=2)
+    weights = weakref.ref(engine.model.lm_head.weight)
+    engine.close()
+    gc.collect()
+    assert weights() is None

@@ -136,11 +136,11 @@ class Batch:
         use: Callable[[str | None], None],
         search: Search,
     ) -> None:
-        self._model = model
+        self._model: Any = model
         self._device = model.device
         self._limits = limits
-        self._use = use
-        self._search = search
+        self._use: Any = use
+        self._search: Any = search
         self._cache_name = _cache_name(model)
         self._lock = threading.Condition()
         self._arrivals: deque[Job] = deque()
@@ -372,6 +372,7 @@ class Batch:
         jobs += [row.job for group in self._groups.values() for row in group.rows]
         self._groups.clear()
         self._reading = None
+        self._model = self._use = self._search = None  # what they hold is large
         for job in jobs:
             job.tell(EngineUnavailable("엔진을 끝내는 중입니다. 잠시 뒤 다시 시도해 주세요."))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,13 @@ from lightkorllm.engines.hardware import Compute
 from lightkorllm.engines.llamacpp import default_threads
 from lightkorllm.engines.slots import Slots
 from lightkorllm.engines.vocabulary import Vocabulary
-from lightkorllm.errors import BadRequest, ContextOverflow, EngineError, Unsupported
+from lightkorllm.errors import (
+    BadRequest,
+    ContextOverflow,
+    EngineError,
+    ModelBroken,
+    Unsupported,
+)
 from lightkorllm.generation import GenerationRequest, TokenChunk, TokenLogprob
 from lightkorllm.text import IdText
 
@@ -67,8 +74,10 @@ class TransformersEngine(Engine):
             model_type=found.model_type,
             dtype=settings.dtype,
         )
+        self.threads = settings.threads or default_threads()
         self.slots = Slots(settings.n_parallel, queue=settings.queue)
-        self.model = _load(found, self.compute, settings.threads)
+        self.model = _load(found, self.compute, self.threads)
+        self._vocabulary_size = int(self.model.config.get_text_config().vocab_size)
         self._vocabulary = Vocabulary(tokenizer, ends=_ends(self.model))
         self._adapters = tuple(settings.adapters)
         self._default_adapter = settings.default_adapter
@@ -96,13 +105,15 @@ class TransformersEngine(Engine):
         super().check(request)
         if request.params.num_beams > 1 and request.params.logprobs is not None:
             raise Unsupported("logprobs", "빔 탐색에서는 토큰의 확률을 알려 주지 못합니다")
-        size = int(self.model.config.get_text_config().vocab_size)
         for token, _ in request.params.logit_bias:
-            if token >= size:
+            if token >= self._vocabulary_size:
                 raise BadRequest("logit_bias", f"그런 토큰 번호는 없습니다 (받은 값: {token})")
 
     def close(self) -> None:
+        """Ends the thread and gives the memory back."""
         self._batch.close()
+        self.model = None
+        _give_memory_back()
 
     def _generate(self, request: GenerationRequest) -> Generator[TokenChunk, None, None]:
         from lightkorllm.engines.batch import Job
@@ -152,19 +163,37 @@ class TransformersEngine(Engine):
             ends=self._vocabulary.ends,
             context=self._info.context_length,
             chunk=_CHUNK.get(self.model.device.type, 256),
-            threads=settings.threads or default_threads(),
+            threads=self.threads,
         )
         search = beams.searcher(self.model, limits, pad=pad)
         return Batch(self.model, limits, use=use, search=search)
 
 
 def _load(found: Checkpoint, compute: Compute, threads: int) -> Any:
+    """The model, without a bar between the log's lines. Raises `ModelBroken` with advice."""
+    import torch
+    from transformers.utils import logging as theirs
+
+    bars: Any = theirs
+    bars.disable_progress_bar()
+    torch.set_num_threads(threads)
+    try:
+        return pretrained.load_model(
+            found, device=compute.device, dtype=compute.dtype, backend=compute.backend
+        )
+    except torch.OutOfMemoryError:
+        raise ModelBroken(
+            f"{found.folder} 모델({found.size / 1e9:.1f}GB)이 {compute.device}의 메모리에 들어가지 "
+            "않습니다. 더 작거나 4비트로 양자화한 모델을 쓰거나, --device cpu로 시작해 주세요."
+        ) from None
+
+
+def _give_memory_back() -> None:
     import torch
 
-    torch.set_num_threads(threads or default_threads())
-    return pretrained.load_model(
-        found, device=compute.device, dtype=compute.dtype, backend=compute.backend
-    )
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _ends(model: Any) -> Iterable[int]:
