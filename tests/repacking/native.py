@@ -16,8 +16,9 @@ ENDED = -1  # the likeliest token ends the text
 class Native:
     """One running llama.cpp. `adapter` is used by requests that ask for it."""
 
-    def __init__(self, model: Path, *, adapter: Path | None = None, threads: int = 2) -> None:
+    def __init__(self, model: Path, *, adapter: Path | None = None, threads: int = 1) -> None:
         adapters: Mapping[str, Path] = {"adapter": adapter} if adapter else {}
+        self._adapted = bool(adapter)
         self._engine = LlamaCppEngine(
             LlamaCppSettings(
                 model, context_length=1024, n_parallel=1, threads=threads, adapters=adapters
@@ -37,7 +38,7 @@ class Native:
 
     def next_tokens(self, ids: Sequence[int], *, first: int, adapter: bool = False) -> list[int]:
         """The likeliest token after each of `ids[first:]`'s beginnings, one by one."""
-        lora = {"lora": [{"id": 0, "scale": 1.0}]} if adapter else {}
+        lora = {"lora": [{"id": 0, "scale": float(adapter)}]} if self._adapted else {}
         return [self._likeliest(ids[:end], lora) for end in range(first, len(ids))]
 
     def _likeliest(self, ids: Sequence[int], more: Mapping[str, Any]) -> int:

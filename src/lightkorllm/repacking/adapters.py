@@ -93,7 +93,7 @@ def _require_plain_lora(folder: Path, config: Mapping[str, Any]) -> None:
 
 def _pairs(folder: Path) -> Iterator[_Pair]:
     sides: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in checkpoints.file_tensors(folder / WEIGHTS).items():
+    for name, tensor in checkpoints.read_header(folder / WEIGHTS).items():
         found = _NAME.fullmatch(name)
         if not found or found["layer"].endswith(_NOT_LINEAR):
             raise ModelBroken(f"{folder} 어댑터의 {name}은(는) GGUF로 옮길 수 없습니다.")
@@ -163,4 +163,6 @@ def _tensors(pair: _Pair, family: Architecture) -> Iterator[GgufTensor]:
 
 
 def _tensor(name: str, numbers: Floats) -> GgufTensor:
-    return GgufTensor(name, numbers.shape, gguf.GGMLQuantizationType.F32, lambda: [numbers.view("u1")])
+    return GgufTensor(
+        name, numbers.shape, gguf.GGMLQuantizationType.F32, lambda: [numbers.view("u1")]
+    )

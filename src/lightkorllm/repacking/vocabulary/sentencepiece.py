@@ -31,8 +31,8 @@ def add_space_prefix(source: Source) -> bool:
         if step.get("type") == "Metaspace" and step.get("replacement") == _SPACE:
             spaces = True
             prefixes = step.get("prepend_scheme", "always") != "never"
-            if step.get("split", True):
-                raise source.refusal("Metaspace로 낱말 나누기")
+            if step.get("split", True) and _spans_words(source):
+                raise source.refusal("Metaspace로 나눈 낱말에 걸친 토큰")
         elif not _splits_at_no_place(step):
             raise source.refusal(f"낱말을 나누는 단계 {step.get('type')}")
     if not spaces:
@@ -92,6 +92,12 @@ def deviations(source: Source) -> int:
 
 def _symbol(text: str, known: Mapping[str, int]) -> bool:
     return len(text) == 1 or text in known
+
+
+def _spans_words(source: Source) -> bool:
+    """Whether merging could make a token that goes beyond a word, were words not cut apart."""
+    added = {token.text for token in source.added()}
+    return any(_SPACE in token[1:] for token in source.vocab if token not in added)
 
 
 def _replaces_spaces(step: Mapping[str, Any]) -> bool:
