@@ -26,6 +26,16 @@ def ram() -> Space | None:
     return Space(limit.total, min(limit.free, found.free))
 
 
+def available(device: str) -> int | None:
+    """Bytes free on a device as PyTorch names it; None where the system does not tell."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    found = ram()
+    return found.free if found else None
+
+
 def disk(path: Path) -> Space:
     """The disk that `path` lies on, or will lie on."""
     while not path.exists() and path != path.parent:

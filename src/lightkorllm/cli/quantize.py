@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+_PHASES = {"quantise": "양자화", "tune": "다듬기", "report": "측정"}
+
 
 def run(argv: Sequence[str], *, prog: str) -> None:
     """Check, tell the numbers, quantise with progress, and tell what was lost."""
@@ -22,7 +24,7 @@ def run(argv: Sequence[str], *, prog: str) -> None:
     if options.dry_run:
         return
     try:
-        done = _progress.follow(quantization.steps(job), {"quantise": "양자화", "report": "측정"})
+        done = _progress.follow(quantization.steps(job), _PHASES)
     except KeyboardInterrupt:
         again = (
             "같은 명령으로 이어서 할 수 있습니다." if job.resumable else "결과는 남지 않았습니다."

@@ -9,6 +9,15 @@ from lightkorllm.evaluation.measure import (
     Sample,
     compare,
 )
-from lightkorllm.evaluation.subject import Subject, open_subject
+from lightkorllm.evaluation.subject import Subject, open_subject, plain_model
 
-__all__ = ["Drift", "Fit", "Measured", "Sample", "Subject", "compare", "open_subject"]
+__all__ = [
+    "Drift",
+    "Fit",
+    "Measured",
+    "Sample",
+    "Subject",
+    "compare",
+    "open_subject",
+    "plain_model",
+]

@@ -30,11 +30,18 @@ def open_subject(path: Path, *, device: str = "cpu", dtype: str = "float32") -> 
         model, tokenizer = pretrained.load_gguf(path, device=device, dtype=dtype)
         return Subject(path.name, model, tokenizer)
     found = checkpoint.read(path)
-    if found.gptq:
-        model = _unpacked(found, device=device, dtype=dtype)
-    else:
-        model = pretrained.load_model(found, device=device, dtype=dtype)
+    model = plain_model(found, device=device, dtype=dtype)
     return Subject(path.name, model, pretrained.load_tokenizer(found.folder))
+
+
+def plain_model(found: Checkpoint, *, device: str, dtype: str) -> Any:
+    """The model of a checkpoint with every layer plain, packed weights unpacked.
+
+    Raises `ModelBroken`.
+    """
+    if found.gptq:
+        return _unpacked(found, device=device, dtype=dtype)
+    return pretrained.load_model(found, device=device, dtype=dtype)
 
 
 def _unpacked(found: Checkpoint, *, device: str, dtype: str) -> Any:

@@ -98,7 +98,7 @@ def prepare(options: QuantizeOptions) -> Job:
     tokenizer = pretrained.load_tokenizer(found.folder)
     chosen = _prompt_format(options, found, tokenizer)
     texts = _calibration(options, tokenizer, chosen)
-    reckoned = plan.make(options, found, texts, dtype=dtype)
+    reckoned = plan.make(options, found, texts, device=device, dtype=dtype)
     if not options.force and device == "cpu":
         plan.require_space(reckoned, output, ram=memory.ram(), disk=memory.disk(output.parent))
     return Job(options, found, texts, reckoned, chosen.name, device, dtype, output)
@@ -224,6 +224,9 @@ def _worker_job(job: Job, draft: Path) -> dict[str, Any]:
         "desc_act": options.desc_act,
         "sym": options.sym,
         "damp_percent": options.damp_percent,
+        "mse": options.mse,
+        "tune_steps": job.plan.tune_steps,
+        "seed": options.seed,
         "device": job.device,
         "dtype": job.dtype,
     }
@@ -261,6 +264,7 @@ def _report(job: Job, draft: Path, told: Run) -> report.Report | None:
         "peak_memory_bytes": told.peak_memory,
         "original_bytes": job.checkpoint.size,
         "quantised_bytes": checkpoint.read(draft).size,
+        "tuning": dict(told.tuned),
         "mean_loss": sum(told.losses.values()) / max(1, len(told.losses)),
     }
     made = report.Report(job.checkpoint.folder.name, job.output.name, rows, facts)
@@ -272,13 +276,19 @@ def _record(job: Job, made: report.Report | None, told: Run) -> Record:
     options = {
         name: value
         for name, value in asdict(job.options).items()
-        if name in ("bits", "group_size", "desc_act", "sym", "damp_percent", "samples",
+        if name in ("bits", "group_size", "desc_act", "sym", "damp_percent", "mse", "samples",
                     "sequence_length", "english_share", "seed")
     }  # fmt: skip
-    settings = {**options, "samples": len(job.calibration.rows), "dtype": job.dtype}
+    settings = {
+        **options,
+        "samples": len(job.calibration.rows),
+        "tune_steps": job.plan.tune_steps if told.tuned else 0,
+        "dtype": job.dtype,
+    }
     if job.options.calibration:
         del settings["english_share"]
     scores = {"seconds": round(told.seconds, 1)}
+    scores |= {f"divergence_{when}_tuning": round(kl, 4) for when, kl in told.tuned.items()}
     for row in made.rows if made else ():
         scores[f"perplexity_{row.language}"] = round(row.b.perplexity, 4) if row.b else 0.0
         scores[f"perplexity_ratio_{row.language}"] = round(row.ratio or 0.0, 4)

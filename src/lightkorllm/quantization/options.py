@@ -50,6 +50,12 @@ class QuantizeOptions:
     english_share: Annotated[float, arg(metavar="SHARE")] = 0.1
     """내장된 글을 쓸 때 영어 토막의 비율. 0이면 한국어만 씁니다."""
 
+    mse: Annotated[float, arg(metavar="POWER")] = 2.4
+    """배율을 고를 때 오차를 몇 제곱으로 볼지. 0이면 최솟값과 최댓값으로 정합니다."""
+
+    tune_steps: Annotated[int | None, arg(metavar="STEPS")] = None
+    """양자화한 뒤 원본의 예측을 따르도록 배율을 다듬는 단계 수. 생략하면 형편을 보고 정합니다."""
+
     prompt_format: Annotated[str, arg(metavar="PROMPT_FORMAT")] = "auto"
     """보정 대화를 적을 프롬프트 형식. 기록에 남아 서빙할 때도 쓰입니다."""
 
@@ -83,6 +89,8 @@ class QuantizeOptions:
     def __post_init__(self) -> None:
         for name, low in (("samples", 1), ("sequence_length", 8), ("batch_size", 1)):
             _require(name, getattr(self, name) >= low, f"{low} 이상이어야 합니다", self)
+        _require("mse", self.mse >= 0, "0 이상이어야 합니다", self)
+        _require("tune_steps", (self.tune_steps or 0) >= 0, "0 이상이어야 합니다", self)
         _require("report_tokens", self.report_tokens >= 0, "0 이상이어야 합니다", self)
         _require("damp_percent", 0 < self.damp_percent < 1, "0과 1 사이여야 합니다", self)
         _require("english_share", 0 <= self.english_share <= 1, "0부터 1까지여야 합니다", self)

@@ -18,12 +18,18 @@ from lightkorllm.quantization.options import QuantizeOptions
 _LAYER = re.compile(r"\.(layers|h|blocks)\.\d+\.")
 _GROUPS = (16, 32, 64, 128, 256, 512, 1024)
 _LIBRARIES = 700 * 1024**2  # bytes that Python, torch and GPTQModel take up by themselves
+_STEPS = 48
+_ROWS_TO_TUNE = 16  # fewer say too little about a language to learn from
+_TOO_SLOW = 1_500_000_000  # weights of a model whose tuning on a CPU would take hours
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Numbers of a run: bytes of memory and disk it needs, and what the user should know."""
+    """Numbers of a run: bytes of memory and disk it needs, and what the user should know.
+
+    `tune_steps` is as resolved; `memory` holds for quantising and tuning, the larger of the two.
+    """
 
     layers: int
     quantised: int
@@ -31,6 +37,7 @@ class Plan:
     memory: int
     disk: int
     output: int
+    tune_steps: int
     notes: tuple[str, ...]
 
     def lines(self, calibration: Calibration, *, ram: Space | None, disk: Space) -> list[str]:
@@ -39,6 +46,7 @@ class Plan:
             f"양자화할 가중치: {self.quantised / 1e6:,.0f}M개 ({self.layers}개 선형층), "
             f"그대로 두는 가중치: {self.kept / 1e6:,.0f}M개",
             f"보정: {len(calibration.rows)}토막, {calibration.tokens:,}토큰 ({calibration.source})",
+            f"배율 다듬기: {self.tune_steps}단계" if self.tune_steps else "배율 다듬기: 하지 않음",
             f"메모리: 약 {memory.text(self.memory)} 필요"
             + (f", {memory.text(ram.free)} 남음" if ram else ""),
             f"디스크: 약 {memory.text(self.disk)} 필요, {memory.text(disk.free)} 남음",
@@ -57,7 +65,12 @@ def linear_layers(checkpoint: Checkpoint) -> Mapping[str, Tensor]:
 
 
 def make(
-    options: QuantizeOptions, checkpoint: Checkpoint, calibration: Calibration, *, dtype: str
+    options: QuantizeOptions,
+    checkpoint: Checkpoint,
+    calibration: Calibration,
+    *,
+    device: str,
+    dtype: str,
 ) -> Plan:
     """Check a run and work out its numbers.
 
@@ -78,16 +91,20 @@ def make(
     require_group_size(options.group_size, linears)
     quantised = sum(prod(tensor.shape) for tensor in linears.values())
     kept = checkpoint.parameters - quantised
+    width = _DTYPE_BYTES[dtype]
+    needed = _memory(options, checkpoint, calibration, bytes_each=width)
+    steps, why = _tune_steps(options, checkpoint, calibration, device=device, width=width)
     group = options.group_size if options.group_size > 0 else 4096
     output = int(quantised * (options.bits / 8 + 2.5 / group) + kept * 2)
     return Plan(
         layers=len(linears),
         quantised=quantised,
         kept=kept,
-        memory=_memory(options, checkpoint, calibration, bytes_each=_DTYPE_BYTES[dtype]),
-        disk=output + checkpoint.parameters * _DTYPE_BYTES[dtype],
+        memory=max(needed, _tuning_memory(checkpoint, calibration, width) if steps else 0),
+        tune_steps=steps,
+        disk=output + checkpoint.parameters * width,
         output=output,
-        notes=tuple(_notes(options, checkpoint, calibration, linears)),
+        notes=(*_notes(options, checkpoint, calibration, linears), *why),
     )
 
 
@@ -139,6 +156,40 @@ def _memory(
         + 4 * widest * widest * 4
         + 6 * batch * widest * bytes_each
     )
+
+
+def _tune_steps(
+    options: QuantizeOptions,
+    checkpoint: Checkpoint,
+    calibration: Calibration,
+    *,
+    device: str,
+    width: int,
+) -> tuple[int, tuple[str, ...]]:
+    """How many steps to tune, and why not where the user left it open and it won't do."""
+    if options.tune_steps is not None:
+        return options.tune_steps, ()
+    if len(calibration.rows) < _ROWS_TO_TUNE:
+        return 0, ()
+    if device == "cpu" and checkpoint.parameters > _TOO_SLOW:
+        return 0, (
+            "CPU에서는 너무 오래 걸려 배율을 다듬지 않습니다. --tune_steps로 시킬 수 있습니다.",
+        )
+    free = memory.available(device)
+    if free is not None and _tuning_memory(checkpoint, calibration, width) > free:
+        return 0, ("메모리가 모자라 배율을 다듬지 않습니다. --tune_steps로 시킬 수 있습니다.",)
+    return _STEPS, ()
+
+
+def _tuning_memory(checkpoint: Checkpoint, calibration: Calibration, width: int) -> int:
+    """Peak bytes of tuning: the original, its copy in the making, and what a step computes."""
+    text = checkpoint.text_config
+    hidden = int(text.get("hidden_size") or 1024)
+    layers = int(text.get("num_hidden_layers") or 1)
+    vocabulary = int(text.get("vocab_size") or 0)
+    activations = 1024 * hidden * layers * 40 * width
+    logits = min(256 * vocabulary, 48_000_000) * width * 4
+    return int(_LIBRARIES + checkpoint.parameters * (2 * width + 1) + activations + logits)
 
 
 def _notes(

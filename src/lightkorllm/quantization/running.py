@@ -19,7 +19,7 @@ LOG_NAME = "quantize.log"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far a job is: `done` of `total` layers in phase `quantise`, then `report`.
+    """How far a job is: layers in phase `quantise`, steps in `tune`, then `report`.
 
     `seconds` have passed; `left` is a guess in seconds, None where there is none yet.
     """
@@ -36,11 +36,13 @@ class Step:
 class Run:
     """What a finished run tells: loss by module, seconds, and bytes of memory at its peak.
 
-    `rounded` modules saw too little text for GPTQ and were rounded to nearest.
+    `rounded` modules saw too little text for GPTQ and were rounded to nearest. `tuned` has the
+    divergence `before` and `after` tuning the scales; it is empty where nothing was tuned.
     """
 
     losses: Mapping[str, float]
     rounded: int
+    tuned: Mapping[str, float]
     seconds: float
     peak_memory: int
 
@@ -55,13 +57,19 @@ def run(job: Mapping[str, Any], work: Path) -> Generator[Step, None, Run]:
     told = {**job, "parent": os.getpid(), "log": str((work / LOG_NAME).resolve())}
     job_file.write_text(json.dumps(told), encoding="utf-8")
     last: dict[str, Any] = {}
+    started = 0.0
     with _worker(job_file, work) as events:
         for event in events:
             last = event
             if event["event"] in ("loaded", "layer"):
-                yield _step(event)
+                yield _step(event, "quantise", "손실 {:.2e}")
+            elif event["event"] == "tune":
+                started = started or event["seconds"]
+                yield _step(event, "tune", "KL {:.4f}", started=started)
     if last.get("event") == "done":
-        return Run(last["losses"], last["rounded"], last["seconds"], last["peak_memory"])
+        return Run(
+            last["losses"], last["rounded"], last["tuned"], last["seconds"], last["peak_memory"]
+        )
     raise _failure(last, work / LOG_NAME)
 
 
@@ -100,11 +108,11 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _step(event: Mapping[str, Any]) -> Step:
+def _step(event: Mapping[str, Any], phase: str, note: str, *, started: float = 0.0) -> Step:
     done, total, seconds = event.get("done", 0), event["total"], event["seconds"]
-    left = seconds / done * (total - done) if done else None
+    left = (seconds - started) / done * (total - done) if done else None
     loss = event.get("loss")
-    return Step("quantise", done, total, seconds, left, "" if loss is None else f"손실 {loss:.2e}")
+    return Step(phase, done, total, seconds, left, "" if loss is None else note.format(loss))
 
 
 def _failure(last: Mapping[str, Any], log: Path) -> QuantizationFailed:

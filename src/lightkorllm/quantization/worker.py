@@ -7,6 +7,7 @@ be ended at any moment, and keeps the library's settings and signal handlers out
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -85,7 +86,9 @@ def main(job_file: str) -> None:
         losses = _losses(log)
         _require_finite(losses)
         rounded = len(log) - len(losses)  # too little text: rounded to nearest instead
-        progress.tell("done", losses=losses, rounded=rounded, peak_memory=_peak_memory())
+        tuned = _tune(job, progress) if job["tune_steps"] else {}
+        told = {"losses": losses, "rounded": rounded, "tuned": tuned}
+        progress.tell("done", **told, peak_memory=_peak_memory())
     except Exception as error:  # the parent turns it into its own error
         progress.tell("failed", kind=type(error).__name__, message=str(error)[:2000])
         raise SystemExit(1) from error
@@ -103,6 +106,7 @@ def _quantise(job: Mapping[str, Any], progress: Progress) -> list[dict[str, Any]
         desc_act=job["desc_act"],
         sym=job["sym"],
         damp_percent=job["damp_percent"],
+        mse=job["mse"],
         offload_to_disk_path=job["offload"],
     )
     model = GPTQModel.load(
@@ -125,6 +129,29 @@ def _quantise(job: Mapping[str, Any], progress: Progress) -> list[dict[str, Any]
     progress.tell("saving")
     model.save(job["output"])
     return list(model.quant_log)
+
+
+def _tune(job: Mapping[str, Any], progress: Progress) -> dict[str, float]:
+    """Let the scales learn from the original, and keep that only where it helped."""
+    from lightkorllm.quantization import tuning
+
+    gc.collect()
+    held = tuning.judges(job["rows"])
+    if not held:
+        return {}
+    rows = job["rows"]
+    judged = rows[:: len(rows) // held][:held]  # of both languages, which follow each other
+    learned = [row for row in rows if row not in judged]
+    run = tuning.Tuning(
+        Path(job["output"]), Path(job["model"]), device=job["device"], dtype=job["dtype"]
+    )
+    before = run.judge(judged)
+    for done, loss in enumerate(run.steps(learned, job["tune_steps"], seed=job["seed"]), start=1):
+        progress.tell("tune", done=done, total=job["tune_steps"], loss=loss)
+    after = run.judge(judged)
+    if after < before:
+        run.finish()
+    return {"before": before, "after": min(before, after)}
 
 
 def _losses(log: Iterable[Mapping[str, Any]]) -> dict[str, float]:
