@@ -208,7 +208,8 @@ def device_and_dtype(device: str, dtype: str) -> tuple[str, str]:
     """The device and the data type to compute with, where either may be `auto`.
 
     A CPU computes in bfloat16 where it has the arithmetic (5 to 7 times as fast then) and else in
-    float32 (where bfloat16 would be many times slower). Raises `OptionError` for a device that isn't here.
+    float32 (where bfloat16 would be many times slower). Raises `OptionError` for a device that
+    isn't here.
     """
     _transformers()
     import torch

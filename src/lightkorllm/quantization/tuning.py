@@ -50,8 +50,9 @@ class _Unpack(torch.autograd.Function):
 
 
 def _weight(codes: Any, scales: Any, dtype: Any) -> Any:
-    wide = codes.to(dtype).view(len(codes), scales.shape[1], -1)
-    return (wide * scales.to(dtype)[:, :, None]).view(codes.shape)
+    """Rounded only as a product: a scale alone in 16 bits could not take a step of a percent."""
+    groups = codes.view(len(codes), scales.shape[1], -1)
+    return (groups * scales[:, :, None]).to(dtype).view(codes.shape)
 
 
 class _Packed(torch.nn.Module):
