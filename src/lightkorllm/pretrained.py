@@ -65,14 +65,20 @@ def load_model(checkpoint: Checkpoint, *, device: str, dtype: str, backend: str 
             )
             if checkpoint.gptq:
                 config.quantization_config = _gptq_config(checkpoint, backend)
-            model = transformers.AutoModelForCausalLM.from_pretrained(
+            model, told = transformers.AutoModelForCausalLM.from_pretrained(
                 folder, config=config, trust_remote_code=False, local_files_only=True,
                 use_safetensors=True, dtype=getattr(torch, dtype), device_map={"": device},
+                output_loading_info=True,
             )  # fmt: skip
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
         raise ModelBroken(f"{checkpoint.folder}을(를) 올릴 수 없습니다: {_brief(error)}") from error
+    if missing := sorted(told["missing_keys"]):  # transformers would make numbers up
+        raise ModelBroken(
+            f"{checkpoint.folder}의 가중치 {len(missing)}개가 없습니다({missing[0]} …). "
+            "모델을 다시 내려받아 주세요."
+        )
     return model.eval()
 
 
@@ -158,12 +164,13 @@ def _link(source: Path, target: Path) -> None:
 def _gptq_config(checkpoint: Checkpoint, backend: str) -> dict[str, Any]:
     os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")  # else its import fails on two cores
     try:
+        from logbar import LogBar  # type: ignore[import-untyped, unused-ignore]
+
+        LogBar.shared().setLevel("ERROR")  # it writes to standard output, a banner first
         import gptqmodel  # noqa: F401
         import optimum  # noqa: F401
-        from logbar import LogBar  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         raise MissingPackage("GPTQModel이", extra="gptq") from None
-    LogBar.shared().setLevel("ERROR")  # it writes to standard output
     return {**quantization_config(checkpoint), "backend": backend}
 
 

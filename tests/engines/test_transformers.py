@@ -15,7 +15,13 @@ import checkpoints
 from checkpoints import settings
 from lightkorllm.engines.batch import Job
 from lightkorllm.engines.transformers import TransformersEngine
-from lightkorllm.errors import BadRequest, ContextOverflow, EngineFailed, Unsupported
+from lightkorllm.errors import (
+    BadRequest,
+    ContextOverflow,
+    EngineFailed,
+    ModelBroken,
+    Unsupported,
+)
 from lightkorllm.generation import GenerationRequest, Reply, SamplingParams
 
 PROMPTS = (
@@ -453,6 +459,29 @@ def test_gptq_weights_answer_as_their_plain_twins(tiny_gptq: Path, tiny_llama: P
         assert packed.compute.dtype == "bfloat16"
         reply = _reply(packed, tokens=8)
         assert reply.usage.completion_tokens == 8
+
+
+def test_an_adapter_works_on_packed_weights_too(tiny_gptq: Path, tiny_lora: Path) -> None:
+    packed = settings(tiny_gptq, dtype="auto", adapters={"나": tiny_lora})
+    with closing(TransformersEngine(packed)) as engine:
+        plain = _adapted(engine, None)
+        assert _adapted(engine, "나") != plain
+        assert _adapted(engine, None) == plain
+
+
+def test_a_checkpoint_that_lacks_a_weight_is_refused_and_not_filled_up(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(tiny_llama, tmp_path / "모자란 모델")
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelBroken, match=r"layers\.1\.mlp\.up_proj"):
+        TransformersEngine(settings(folder))
 
 
 def test_closing_ends_those_who_wait_and_refuses_the_next(tiny_llama: Path) -> None:

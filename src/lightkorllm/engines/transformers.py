@@ -170,12 +170,13 @@ class TransformersEngine(Engine):
 
 
 def _load(found: Checkpoint, compute: Compute, threads: int) -> Any:
-    """The model, without a bar between the log's lines. Raises `ModelBroken` with advice."""
+    """The model, without bars and hints between the log's lines. Raises `ModelBroken`."""
     import torch
     from transformers.utils import logging as theirs
 
-    bars: Any = theirs
-    bars.disable_progress_bar()
+    guest: Any = theirs
+    guest.set_verbosity_error()
+    guest.disable_progress_bar()
     torch.set_num_threads(threads)
     try:
         return pretrained.load_model(
