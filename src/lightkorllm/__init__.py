@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightkorllm.chat import ChatModel
+    from lightkorllm.quantization import Quantised
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "quantize"]
 
 __version__ = "0.1.0"
 
@@ -22,3 +23,19 @@ def load(model: str | None = None, **options: object) -> ChatModel:
     from lightkorllm.options import ChatOptions
 
     return open_chat(ChatOptions(quantized_model_dir=model, **options))  # type: ignore[arg-type]
+
+
+def quantize(model: str, output: str | None = None, **options: object) -> Quantised:
+    """Quantise a model: `quantize("./model", "./model-4bit").folder`.
+
+    `options` are fields of `quantization.QuantizeOptions`. Raises a `SetupError` for what would
+    fail, before anything is loaded, and `QuantizationFailed` where the run breaks off.
+    """
+    from pathlib import Path
+
+    from lightkorllm import quantization
+
+    folder = None if output is None else Path(output)
+    return quantization.quantize(
+        quantization.QuantizeOptions(model, folder, **options)  # type: ignore[arg-type]
+    )

@@ -14,10 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import lightkorllm
 import tiny
-from lightkorllm import checkpoint, pretrained, quantization, record
+from lightkorllm import checkpoint, pretrained, record
 from lightkorllm.cli import main
-from lightkorllm.quantization import Quantised, QuantizeOptions
+from lightkorllm.quantization import Quantised
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +32,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Quantised:
     """One finished quantisation that several tests look at."""
     output = tmp_path_factory.mktemp("out") / "작은-모델-4bit"
-    return quantization.quantize(_options(model, output))
-
-
-def _options(model: Path, output: Path) -> QuantizeOptions:
-    return QuantizeOptions(
-        str(model), output, group_size=32, samples=16, sequence_length=64, report_tokens=200
+    return lightkorllm.quantize(
+        str(model), str(output), group_size=32, samples=40, sequence_length=256, report_tokens=200
     )
 
 
@@ -91,6 +88,9 @@ def test_the_record_says_how_it_was_made(done: Quantised) -> None:
     assert written.settings["group_size"] == 32
     assert written.versions["gptqmodel"]
     assert 0.8 < written.scores["perplexity_ratio_ko"] < 1.2
+    assert written.settings["tune_steps"] == 48
+    before, after = (written.scores[f"divergence_{when}_tuning"] for when in ("before", "after"))
+    assert after <= before
 
 
 def test_the_report_measures_both_languages(done: Quantised) -> None:
