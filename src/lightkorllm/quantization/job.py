@@ -74,13 +74,15 @@ class Job:
 class Quantised:
     """The finished folder, its quality report (None where none was wanted) and its record.
 
-    `rounded` linear layers saw too little text and were only rounded; `uploaded` is an address.
+    `rounded` linear layers saw too little text and were only rounded. `peak_memory` is the
+    worker's, in bytes; `uploaded` is an address.
     """
 
     folder: Path
     report: report.Report | None
     record: Record
     rounded: int = 0
+    peak_memory: int = 0
     uploaded: str = ""
 
 
@@ -131,7 +133,7 @@ def steps(job: Job) -> Generator[Step, None, Quantised]:
         _write_card(job, draft, made, written)
         _move_into_place(draft, job)
     uploaded = hub.upload(job.output, job.options.upload_dir) if job.options.upload_dir else ""
-    return Quantised(job.output, made, written, told.rounded, uploaded)
+    return Quantised(job.output, made, written, told.rounded, told.peak_memory, uploaded)
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def _worker(job_file: Path, work: Path) -> Iterator[Iterator[dict[str, Any]]]:
             stderr=log,
             stdin=subprocess.PIPE,  # closes with us,
             cwd=work,  # the library leaves logs where it runs
-            env=_environment(),
+            env=environment(),
             start_new_session=True,  # Ctrl-C is ours to answer
         )
         with process:
@@ -95,7 +95,7 @@ def _worker(job_file: Path, work: Path) -> Iterator[Iterator[dict[str, Any]]]:
                 raise
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Ours, and what GPTQModel wants: on two cores its worker pool breaks without the number."""
     workers = str(max(2, min(8, os.cpu_count() or 2)))
     return {
