@@ -19,6 +19,7 @@ from lightkorllm.errors import (
     BadRequest,
     ContextOverflow,
     EngineFailed,
+    EngineUnavailable,
     ModelBroken,
     Unsupported,
 )
@@ -485,8 +486,6 @@ def test_a_checkpoint_that_lacks_a_weight_is_refused_and_not_filled_up(
 
 
 def test_closing_ends_those_who_wait_and_refuses_the_next(tiny_llama: Path) -> None:
-    from lightkorllm.errors import EngineUnavailable
-
     engine = TransformersEngine(settings(tiny_llama))
     stream = engine.stream(_ask(tokens=1500))
     next(chunk for chunk in stream if chunk.text)
@@ -509,3 +508,21 @@ def test_a_closed_engine_leaves_no_weights_in_memory(tiny_llama: Path) -> None:
     engine.close()
     gc.collect()
     assert weights() is None
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_bug_in_computing_leaves_nobody_waiting(tiny_llama: Path) -> None:
+    def bug(output: Any) -> Any:
+        raise KeyError("bug")
+
+    with closing(TransformersEngine(settings(tiny_llama))) as engine:
+        streams = [engine.stream(_ask(tokens=1500)) for _ in range(2)]
+        for stream in streams:
+            next(chunk for chunk in stream if chunk.text)
+        with _fault(engine, bug):
+            for stream in streams:
+                with pytest.raises(EngineUnavailable):
+                    list(stream)
+        assert not engine.ready
+        with pytest.raises(EngineUnavailable):
+            list(engine.stream(_ask()))
