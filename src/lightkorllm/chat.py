@@ -197,6 +197,7 @@ def open_chat(options: ChatOptions) -> ChatModel:
     chat template, else `lightkor`.
     """
     check(options)
+    options = opening.located(options)
     engine = opening.open_engine(options)
     try:
         prompt_format = _format(options, engine)

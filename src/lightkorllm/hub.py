@@ -46,6 +46,14 @@ def resolve(text: str) -> Path:
     return fetch(text)
 
 
+def name_of(folder: Path) -> str:
+    """What a model's folder is called: its own name, or in the hub's cache the repository's."""
+    folder = folder.resolve()
+    if folder.parent.name == "snapshots":
+        return folder.parents[1].name.rpartition("--")[2]
+    return folder.name
+
+
 def upload(folder: Path, name: str) -> str:
     """Send a folder to a repository of the user's, made where it isn't there; its address.
 

@@ -200,7 +200,10 @@ def load(
     lower = {**_from_file(kind, _config_path(argv, environ)), **_from_environment(kind, environ)}
     repeated = {name: lower.pop(name) for name in _repeatable(kind) if name in lower}
     options: Any = _from_command_line(kind, argv, prog=prog, default=kind(**lower))
-    return replace(options, **{k: v for k, v in repeated.items() if not getattr(options, k)})
+    told: OptionsT = replace(
+        options, **{k: v for k, v in repeated.items() if not getattr(options, k)}
+    )
+    return told
 
 
 def _from_command_line(
@@ -209,7 +212,7 @@ def _from_command_line(
     import tyro
 
     try:
-        return tyro.cli(
+        told: OptionsT = tyro.cli(
             kind,
             prog=prog,
             args=list(argv),
@@ -220,6 +223,7 @@ def _from_command_line(
         if stop.code:
             sys.stderr.write(f"명령줄 옵션을 알아듣지 못했습니다. 확인: {prog} --help\n")
         raise
+    return told
 
 
 def _repeatable(kind: type[Any]) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lightkorllm.checkpoint import Checkpoint
-from lightkorllm.errors import MissingPackage, ModelBroken, OptionError
+from lightkorllm.errors import MissingPackage, ModelBroken
 
 _SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
 
@@ -209,27 +209,3 @@ def load_gguf(path: Path, *, device: str, dtype: str) -> tuple[Any, Any]:
     except Exception as error:
         raise ModelBroken(f"{path}을(를) 읽을 수 없습니다: {_brief(error)}") from error
     return model.eval(), tokenizer
-
-
-def device_and_dtype(device: str, dtype: str) -> tuple[str, str]:
-    """The device and the data type to compute with, where either may be `auto`.
-
-    A CPU computes in bfloat16 where it has the arithmetic (5 to 7 times as fast then) and else in
-    float32 (where bfloat16 would be many times slower). Raises `OptionError` for a device that
-    isn't here.
-    """
-    _transformers()
-    import torch
-
-    cuda = torch.cuda.is_available()
-    if device == "auto":
-        device = "cuda:0" if cuda else "cpu"
-    if device.startswith("cuda") and not cuda:
-        raise OptionError("--device", "CUDA 장치를 찾지 못했습니다. --device cpu로 해 주세요")
-    if dtype != "auto":
-        return device, dtype
-    if not device.startswith("cuda"):
-        known = torch.cpu.get_capabilities()
-        fast = known.get("avx512_bf16") is True or known.get("amx_bf16") is True
-        return device, "bfloat16" if fast else "float32"
-    return device, "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float16"

@@ -21,16 +21,16 @@ def run(argv: Sequence[str], *, prog: str) -> None:
     if not options.a:
         raise OptionError("A", f"잴 모델을 주세요: {prog} 모델 [견줄 모델]")
 
-    from lightkorllm import evaluation, hub, pretrained
+    from lightkorllm import evaluation, hardware, hub
     from lightkorllm.cli import _logging
     from lightkorllm.evaluation import report, samples
 
     _logging.to_stderr("warning", style="plain")
     _logging.quiet_libraries()
     texts = samples.from_files([Path(path) for path in options.text]) or samples.held_out()
-    device, dtype = pretrained.device_and_dtype(options.device, options.dtype)
+    compute = hardware.choose(options.device, gptq=False, model_type="", dtype=options.dtype)
     subjects = [
-        evaluation.open_subject(hub.resolve(name), device=device, dtype=dtype)
+        evaluation.open_subject(hub.resolve(name), device=compute.device, dtype=compute.dtype)
         for name in (options.a, options.b)
         if name
     ]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from lightkorllm import checkpoint, embedded
+from lightkorllm import checkpoint, embedded, hub
 from lightkorllm.engines import adapters as peft_adapters
 from lightkorllm.engines.base import Engine
 from lightkorllm.errors import MissingPackage, ModelBroken, ModelNotFound, OptionError
 from lightkorllm.options import ModelOptions, split_adapter
 
 log = logging.getLogger(__name__)
+
+OptionsT = TypeVar("OptionsT", bound=ModelOptions)
 
 Runner = Literal["llamacpp", "transformers"]
 
@@ -31,10 +33,11 @@ def open_engine(options: ModelOptions) -> Engine:
         from lightkorllm.engines.echo import EchoEngine
 
         return EchoEngine(slots=options.n_parallel, queue=options.max_queue)
+    options = located(options)
     check(options)
-    if model is None:
+    if options.quantized_model_dir is None:
         return _open_llamacpp(options, embedded.path(), name=embedded.NAME)
-    path = _model_file(Path(model).expanduser())
+    path = _model_file(Path(options.quantized_model_dir).expanduser())
     if path.suffix.lower() == ".gguf":
         return _open_llamacpp(options, path)
     if _runner(options, path) == "transformers":
@@ -42,12 +45,35 @@ def open_engine(options: ModelOptions) -> Engine:
     return _open_repacked(options, path)
 
 
+def located(options: OptionsT) -> OptionsT:
+    """The same options with folders for the names of repositories, fetched where need be.
+
+    Raises `ModelNotFound` where one can't be had.
+    """
+    model, adapters = options.quantized_model_dir, []
+    for text in options.peft_lora_dir:
+        name, path = split_adapter(text)
+        found = str(hub.resolve(path))
+        adapters.append(text if found == path else f"{name}={found}" if "=" in text else found)
+    if model not in (None, "echo"):
+        model = str(hub.resolve(str(model)))
+    return replace(options, quantized_model_dir=model, peft_lora_dir=tuple(adapters))
+
+
+def _is_elsewhere(text: str) -> bool:
+    """Whether a text names a repository, whose model can't be looked at before it is here."""
+    return hub.is_name(text) and not Path(text).expanduser().exists()
+
+
 def check(options: ModelOptions) -> None:
-    """Refuse what can be seen to fail before anything is loaded."""
+    """Refuse what can be seen to fail before anything is loaded or fetched."""
     device = options.device
     if device not in ("auto", "cpu", "cuda", "mps") and _gpu_number(device) is None:
         raise OptionError("--device", f"auto, cpu, cuda:0 꼴이어야 합니다 (받은 값: {device!r})")
     model = options.quantized_model_dir
+    named = (model or "", *(split_adapter(text)[1] for text in options.peft_lora_dir))
+    if any(_is_elsewhere(text) for text in named):
+        return
     path = None
     if model is not None and model != "echo":
         path = _model_file(Path(model).expanduser())
@@ -94,7 +120,7 @@ def _runner(options: ModelOptions, path: Path) -> Runner:
         return "llamacpp"
     if path.is_file():
         return "transformers"  # one of several weight files: repacking takes folders
-    from lightkorllm.engines import hardware
+    from lightkorllm import hardware
 
     on_card = options.device != "cpu" and hardware.has_cuda()
     return "transformers" if on_card else "llamacpp"
@@ -131,11 +157,6 @@ def _gguf_file(path: Path) -> Path:
     """The GGUF file that `path` is, or the one that it holds."""
     if path.is_dir():
         return _only_gguf_in(path)
-    if not path.is_file() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) and not path.suffix:
-        raise ModelNotFound(
-            f"{path} 폴더가 없습니다. Hugging Face 저장소 이름이라면 먼저 내려받아 "
-            "그 폴더를 주세요."
-        )
     if not path.is_file():
         raise ModelNotFound(
             f"모델을 찾을 수 없습니다: {path}. .gguf 파일이나 모델 폴더의 경로를 확인해 주세요."
@@ -191,7 +212,7 @@ def _open_repacked(options: ModelOptions, folder: Path) -> Engine:
             raise
         log.warning("GGUF로 옮길 수 없어 transformers 엔진으로 돌립니다: %s", error.message)
         return _open_transformers(options, folder)
-    return _open_llamacpp(options, gguf, name=folder.resolve().name, base=folder)
+    return _open_llamacpp(options, gguf, name=hub.name_of(folder), base=folder)
 
 
 def _as_gguf(adapter: Path, *, base: Path | None) -> Path:

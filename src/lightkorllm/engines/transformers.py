@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightkorllm import checkpoint, pretrained
+from lightkorllm import checkpoint, hardware, pretrained
 from lightkorllm.checkpoint import Checkpoint
-from lightkorllm.engines import adapters, hardware
+from lightkorllm.engines import adapters
 from lightkorllm.engines.base import HEARTBEAT, Capabilities, Engine, ModelInfo
-from lightkorllm.engines.hardware import Compute
 from lightkorllm.engines.llamacpp import default_threads
 from lightkorllm.engines.slots import Slots
 from lightkorllm.engines.vocabulary import Vocabulary
@@ -25,6 +24,7 @@ from lightkorllm.errors import (
     Unsupported,
 )
 from lightkorllm.generation import GenerationRequest, TokenChunk, TokenLogprob
+from lightkorllm.hardware import Compute
 from lightkorllm.text import IdText
 
 if TYPE_CHECKING:

@@ -12,7 +12,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lightkorllm import checkpoint, data, evaluation, hub, memory, pretrained, prompts, record
+from lightkorllm import (
+    checkpoint,
+    data,
+    evaluation,
+    hardware,
+    hub,
+    memory,
+    pretrained,
+    prompts,
+    record,
+)
 from lightkorllm.checkpoint import Checkpoint
 from lightkorllm.data import corpus
 from lightkorllm.errors import OptionError, QuantizationFailed
@@ -96,8 +106,11 @@ def prepare(options: QuantizeOptions) -> Job:
     found = checkpoint.read(hub.resolve(options.pretrained_model_dir))
     pretrained.require_no_remote_code(found)
     output = _output(options, found)
-    device, dtype = pretrained.device_and_dtype(options.device, options.dtype)
     tokenizer = pretrained.load_tokenizer(found.folder)
+    compute = hardware.choose(
+        options.device, gptq=False, model_type=found.model_type, dtype=options.dtype
+    )
+    device, dtype = compute.device, compute.dtype
     chosen = _prompt_format(options, found, tokenizer)
     texts = _calibration(options, tokenizer, chosen)
     reckoned = plan.make(options, found, texts, device=device, dtype=dtype)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from lightkorllm.errors import OptionError
+from lightkorllm.errors import MissingPackage, OptionError
 
 _TURING = (7, 5)
 _AMPERE = (8, 0)
@@ -64,10 +64,12 @@ def on_cpu(features: frozenset[str], *, gptq: bool = False) -> Compute:
 def choose(device: str, *, gptq: bool, model_type: str, dtype: str = "auto") -> Compute:
     """How to compute on `--device` as the user wrote it, in `dtype` unless that is `auto`.
 
-    Raises `OptionError` for a device that isn't here.
+    Raises `OptionError` for a device that isn't here, and `MissingPackage`.
     """
-    import torch
-
+    try:
+        import torch
+    except ImportError:
+        raise MissingPackage("PyTorch가", extra="gptq") from None
     if device == "auto":
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
     if device == "cpu":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightkorllm.engines import hardware
+from lightkorllm import hardware
 from lightkorllm.errors import OptionError
 
 
