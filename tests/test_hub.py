@@ -55,6 +55,22 @@ def test_a_repository_is_fetched_without_its_pickles_and_its_code(tmp_path: Path
     assert not [path for path in fetched if path.endswith((".bin", ".py"))]
 
 
+def test_serving_takes_a_repositorys_name_and_goes_by_it(tmp_path: Path) -> None:
+    program = (
+        "from lightkorllm import hub; from pathlib import Path\n"
+        "from lightkorllm.engines import opening; from lightkorllm.options import ModelOptions\n"
+        "options = ModelOptions(quantized_model_dir='ours/ko', peft_lora_dir=('말투=ours/lora',))\n"
+        "opening.check(options); found = opening.located(options)\n"
+        "print(hub.name_of(Path(found.quantized_model_dir)))\n"
+        "name, _, path = found.peft_lora_dir[0].partition('=')\n"
+        "print(name, (Path(path) / 'adapter_config.json').is_file())\n"
+    )
+    lora = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"weights"}
+    with fake_hub.running({"ours/ko": dict(FILES), "ours/lora": lora}) as server:
+        ran = _run(program, server, tmp_path / "home")
+    assert ran.stdout.splitlines() == ["ko", "말투 True"], ran.stderr
+
+
 def test_a_repository_that_is_not_there_is_told_in_a_sentence(tmp_path: Path) -> None:
     with fake_hub.running({}) as server:
         ran = _run(

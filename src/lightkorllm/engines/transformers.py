@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightkorllm import checkpoint, hardware, pretrained
+from lightkorllm import checkpoint, hardware, hub, pretrained
 from lightkorllm.checkpoint import Checkpoint
 from lightkorllm.engines import adapters
 from lightkorllm.engines.base import HEARTBEAT, Capabilities, Engine, ModelInfo
@@ -217,7 +217,7 @@ def _describe(
     if isinstance(template, dict):
         template = template.get("default")
     return ModelInfo(
-        name=settings.name or found.folder.resolve().name,
+        name=settings.name or hub.name_of(found.folder),
         context_length=context,
         bos=vocabulary.bos,
         eos=vocabulary.eos,
