@@ -10,27 +10,31 @@ from pathlib import Path
 import pytest
 from benchmarks import public_texts
 
-from lightkorllm import evaluation
+from lightkorllm import evaluation, hardware
 from lightkorllm.evaluation import Measured, Subject
 
 pytestmark = pytest.mark.chain
 
+_DTYPE = hardware.choose("cpu", gptq=False, model_type="gemma3_text").dtype
+
 
 @pytest.fixture(scope="module")
 def original(gemma: Path) -> Subject:
-    return evaluation.open_subject(gemma)
+    return evaluation.open_subject(gemma, dtype=_DTYPE)
 
 
 @pytest.fixture(scope="module")
 def ours(original: Subject, gemma_gptq: Path) -> tuple[Measured, ...]:
     texts = (*public_texts.korean(), *public_texts.english())
-    return evaluation.compare(original, evaluation.open_subject(gemma_gptq), texts, tokens=2048)
+    return evaluation.compare(
+        original, evaluation.open_subject(gemma_gptq, dtype=_DTYPE), texts, tokens=2048
+    )
 
 
 @pytest.fixture(scope="module")
 def theirs(original: Subject, gemma_english: Path) -> tuple[Measured, ...]:
     """The same, calibrated on English."""
-    rival = evaluation.open_subject(gemma_english)
+    rival = evaluation.open_subject(gemma_english, dtype=_DTYPE)
     return evaluation.compare(original, rival, public_texts.korean(), tokens=2048)
 
 

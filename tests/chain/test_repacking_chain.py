@@ -19,25 +19,26 @@ from repacking.native import ENDED, Native
 
 pytestmark = pytest.mark.chain
 
-ENGLISH = [
+QUESTIONS = [
+    "What is the capital of France?", "What is the capital of Korea?", "Count from one to ten.",
+    "List the days of the week.", "What color is the sky?", "What is 2 + 3?", "Say hello.",
+    "Write the first five letters of the alphabet.", "Name three fruits.", "What do bees make?",
+    "Who wrote Romeo and Juliet?", "What is the largest planet?", "Name the four seasons.",
+    "How many legs does a spider have?", "Translate 'good morning' into French.",
+    "What is the opposite of hot?", "Write a Python function that adds two numbers.",
+    "What is water made of?", "How many minutes are in an hour?", "Which animal says meow?",
+]  # fmt: skip
+BEGINNINGS = [
     "The capital of Korea is", "Once upon a time there was a small cat who", "Water boils at",
     "def fibonacci(n):\n    if n < 2:", "The three primary colors are", "In 1492, Columbus",
     "To make a cup of tea, you should", "Python is a programming language that",
     "The largest planet in the solar system is", "Dear Mr. Kim,\n\nThank you for",
-]  # fmt: skip
-MORE_ENGLISH = [
-    "Photosynthesis is the process by which", "The recipe needs two eggs,", "My favorite season is",
-    "A triangle has three", "The opposite of hot is", "Shakespeare wrote", "The moon goes around",
-    "Our company was founded in 1998 and", "Exercise is good for your health because",
-    "The train to Busan leaves at",
-]  # fmt: skip
-KOREAN = [
     "한국의 수도는", "대한민국의 역사는", "김치찌개를 끓이는 방법:\n1.", "물은 100도에서",
     "봄이 오면 사람들은", "인공지능이란", "세종대왕이 한글을 만든 까닭은",
     "### 사용자:\n가장 높은 산은 무엇인가요?\n\n### AI:\n", "서울에서 부산까지 가는 방법은",
     "오늘 저녁에 먹을 만한 음식은",
 ]  # fmt: skip
-PROMPTS = {"smol": ENGLISH + MORE_ENGLISH, "gemma": ENGLISH + KOREAN}
+PROMPTS = {"smol": QUESTIONS, "gemma": BEGINNINGS}  # one answers, the other goes on
 
 
 @dataclass(frozen=True)
@@ -101,17 +102,23 @@ def test_llama_cpp_and_transformers_agree_on_greedy_answers(
 ) -> None:
     """Teacher-forced over transformers' own answers; the rest is llama.cpp's 8-bit arithmetic."""
     model, tokenizer = _reference(repacked.folder), pretrained.load_tokenizer(repacked.folder)
-    end = tokenizer.eos_token_id
     same = total = 0
     for prompt in PROMPTS[repacked.name]:
-        asked = tokenizer(prompt, return_tensors="pt")["input_ids"]
+        asked = tokenizer(_rendered(tokenizer, prompt), return_tensors="pt")["input_ids"]
         answer = model.generate(asked, max_new_tokens=16, do_sample=False, pad_token_id=0)[0]
-        wanted = [ENDED if t == end else t for t in answer.tolist()[asked.shape[1] :]]
         got = native.next_tokens(answer.tolist(), first=asked.shape[1])
-        same += sum(a == b for a, b in zip(got, wanted, strict=True))
+        got = [tokenizer.eos_token_id if token == ENDED else token for token in got]
+        same += sum(a == b for a, b in zip(got, answer.tolist()[asked.shape[1] :], strict=True))
         total += len(got)
     assert total > 200
     assert same >= 0.95 * total, f"{same} of {total}"
+
+
+def _rendered(tokenizer: Any, prompt: str) -> str:
+    if not tokenizer.chat_template:
+        return prompt
+    asked = [{"role": "user", "content": prompt}]
+    return str(tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True))
 
 
 def _reference(folder: Path) -> Any:

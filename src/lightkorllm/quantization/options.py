@@ -41,7 +41,7 @@ class QuantizeOptions:
     calibration: Annotated[str | None, arg(metavar="FILE")] = None
     """보정에 쓸 글: 데이터 파일, 폴더, 데이터셋 이름. 생략하면 내장된 한국어 글을 씁니다."""
 
-    samples: Annotated[int, arg(metavar="SAMPLES")] = 256
+    samples: Annotated[int, arg(metavar="SAMPLES")] = 128
     """보정에 쓸 토막의 수."""
 
     sequence_length: Annotated[int, arg(metavar="TOKENS")] = 512

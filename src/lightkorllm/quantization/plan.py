@@ -187,9 +187,12 @@ def _tuning_memory(checkpoint: Checkpoint, calibration: Calibration, width: int)
     hidden = int(text.get("hidden_size") or 1024)
     layers = int(text.get("num_hidden_layers") or 1)
     vocabulary = int(text.get("vocab_size") or 0)
-    activations = 1024 * hidden * layers * 40 * width
-    logits = min(256 * vocabulary, 48_000_000) * width * 4
-    return int(_LIBRARIES + checkpoint.parameters * (2 * width + 1) + activations + logits)
+    widest = max(max(tensor.shape) for tensor in linear_layers(checkpoint).values())
+    activations = 1024 * layers * (20 * hidden + 8 * widest) * width
+    logits = min(256 * vocabulary, 48_000_000) * width * 6
+    left_behind = checkpoint.parameters * width  # by quantising, which ran in the same process
+    models = checkpoint.parameters * (2 * width + 1)
+    return int(_LIBRARIES + left_behind + models + activations + logits)
 
 
 def _notes(
