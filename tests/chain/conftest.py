@@ -16,7 +16,6 @@ from benchmarks import public_texts
 from lightkorllm import embedded, quantization
 from lightkorllm.quantization import QuantizeOptions
 
-
 SAMPLES = 64
 
 
