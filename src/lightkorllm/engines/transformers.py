@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,8 @@ class TransformersSettings:
     """How transformers is to run a checkpoint. `context_length` is tokens of one request.
 
     0 stands for "choose": the model's own context up to 4,096 tokens, and all cores but one; so
-    does `auto`. `dtype` is torch's name of a number type. `adapters` maps names to PEFT folders;
+    does `auto`. `dtype` is torch's name of a number type, `backend` GPTQModel's
+    of a kernel. `adapters` maps names to PEFT folders;
     `default_adapter` answers requests that name none.
     """
 
@@ -49,6 +50,7 @@ class TransformersSettings:
     name: str = ""
     device: str = "auto"
     dtype: str = "auto"
+    backend: str = "auto"
     context_length: int = 0
     n_parallel: int = 4
     queue: int = 32
@@ -74,6 +76,8 @@ class TransformersEngine(Engine):
             model_type=found.model_type,
             dtype=settings.dtype,
         )
+        if settings.backend != "auto":
+            self.compute = replace(self.compute, backend=settings.backend)
         self.threads = settings.threads or default_threads()
         self.slots = Slots(settings.n_parallel, queue=settings.queue)
         self.model = _load(found, self.compute, self.threads)
