@@ -19,7 +19,7 @@ from openapi_spec_validator import validate
 
 from client import Answer, call
 from lightkorllm.engines.echo import EchoEngine, saying
-from lightkorllm.errors import LightKorError, NoSuchRoute, SetupError
+from lightkorllm.errors import JobError, LightKorError, NoSuchRoute, SetupError
 from lightkorllm.options import ServeOptions
 from lightkorllm.server import answers, faults, openai_wire, openapi, wire
 from lightkorllm.server.app import create_app
@@ -133,7 +133,7 @@ def test_every_error_that_a_route_can_answer_is_shown_under_its_status() -> None
     codes = {
         kind.code
         for kind in _classes(LightKorError)
-        if kind.__module__ == "lightkorllm.errors" and not issubclass(kind, SetupError)
+        if kind.__module__ == "lightkorllm.errors" and not issubclass(kind, (SetupError, JobError))
     }
     assert {error.code for error in answers.OCCASIONS} == codes - elsewhere
     assert {faults.status(error) for error in answers.OCCASIONS} == set(answers.REASONS)
