@@ -105,7 +105,7 @@ def test_llama_cpp_and_transformers_agree_on_greedy_answers(
     same = total = 0
     for prompt in PROMPTS[repacked.name]:
         asked = tokenizer(_rendered(tokenizer, prompt), return_tensors="pt")["input_ids"]
-        answer = model.generate(asked, max_new_tokens=16, do_sample=False, pad_token_id=0)[0]
+        answer = model.generate(asked, max_new_tokens=24, do_sample=False, pad_token_id=0)[0]
         got = native.next_tokens(answer.tolist(), first=asked.shape[1])
         got = [tokenizer.eos_token_id if token == ENDED else token for token in got]
         same += sum(a == b for a, b in zip(got, answer.tolist()[asked.shape[1] :], strict=True))

@@ -107,13 +107,22 @@ def test_rows_too_short_for_a_format_get_a_wider_one(plain: Path, tmp_path: Path
     assert set(file.kinds().values()) == {"F32", "Q5_0", "Q8_0"}
 
 
-def test_the_embedding_of_a_gptq_model_is_told_and_can_be_kept(plain: Path, tmp_path: Path) -> None:
+def test_an_embedding_larger_than_the_layers_is_narrowed_and_told(
+    plain: Path, tmp_path: Path
+) -> None:
     packing.checkpoint(plain, tmp_path / "gptq")
     made = repacking.to_gguf(tmp_path / "gptq", tmp_path / "m.gguf")
-    assert "임베딩은 Q8_0, 출력 행렬은 Q8_0 형식입니다." in made.notes
+    assert any("출력 행렬은 Q8_0 형식" in n and "--embedding exact" in n for n in made.notes)
     made = repacking.to_gguf(tmp_path / "gptq", tmp_path / "e.gguf", embedding="exact")
     wanted = _weights(plain)["model.embed_tokens.weight"]
     assert np.array_equal(GgufFile(made.path).numbers("token_embd.weight"), wanted)
+
+
+def test_an_embedding_that_does_not_is_kept(wide: Path, tmp_path: Path) -> None:
+    packing.checkpoint(wide, tmp_path / "gptq")
+    made = repacking.to_gguf(tmp_path / "gptq", tmp_path / "m.gguf")
+    assert GgufFile(made.path).kinds()["token_embd.weight"] == "F32"
+    assert not any("--embedding" in note for note in made.notes)
 
 
 def test_unknown_formats_are_refused_with_the_known_ones(plain: Path, tmp_path: Path) -> None:

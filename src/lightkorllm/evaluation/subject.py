@@ -47,22 +47,21 @@ def plain_model(found: Checkpoint, *, device: str, dtype: str) -> Any:
 def _unpacked(found: Checkpoint, *, device: str, dtype: str) -> Any:
     """A GPTQ checkpoint as a plain model that computes with the same numbers."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
     config = AutoConfig.from_pretrained(found.folder, trust_remote_code=False)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     kind = getattr(torch, dtype)
-    auto: Any = AutoModelForCausalLM
-    model = auto.from_config(config, dtype=kind, trust_remote_code=False)
     state = {name: value.to(kind) for name, value in _plain_weights(found)}
-    wrong = model.load_state_dict(state, strict=False, assign=True)
-    model.tie_weights()
-    lacking = [name for name in wrong.missing_keys if not name.startswith("lm_head")]
-    if lacking or wrong.unexpected_keys:
+    classes: Any = MODEL_FOR_CAUSAL_LM_MAPPING
+    model, told = classes[type(config)].from_pretrained(
+        None, config=config, state_dict=state, dtype=kind, output_loading_info=True
+    )
+    wrong = [*told["missing_keys"], *told["unexpected_keys"]]
+    if wrong:
         raise ModelBroken(
-            f"{found.folder}의 가중치가 모델 구조와 맞지 않습니다"
-            f"(예: {[*lacking, *wrong.unexpected_keys][0]})."
+            f"{found.folder}의 가중치가 모델 구조와 맞지 않습니다(예: {sorted(wrong)[0]})."
         )
     return model.to(device).eval()
 

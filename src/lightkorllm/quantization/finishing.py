@@ -21,7 +21,7 @@ _CARRIED = (
 )  # fmt: skip
 _DROPPED = ("quant_log.csv", "gptq_log*")
 _PACKAGES = ("lightkorllm", "gptqmodel", "torch", "transformers", "tokenizers", "safetensors")
-_PROBES = ("대한민국의 수도는", "오늘 점심으로", "인공지능이란")
+_PROBES = ("대한민국의 수도는", "오늘 점심으로")
 
 
 def tidy(folder: Path, source: Checkpoint) -> None:
@@ -79,7 +79,7 @@ def _narrow(folder: Path, source: Checkpoint) -> None:
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
-def sameness(subject: Subject, *, tokens: int = 48) -> float:
+def sameness(subject: Subject, *, tokens: int = 24) -> float:
     """The share of the most frequent token in short greedy answers; near 1 is a broken model."""
     import torch
 

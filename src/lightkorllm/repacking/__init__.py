@@ -29,7 +29,8 @@ def to_gguf(
 
     `kind` is the format of the layers: `auto` keeps a GPTQ checkpoint's weights and a plain one's
     numbers as they are; others (`q8_0`, `q4_k_m` …) requantise. `embedding` is that of the
-    embedding and output matrix: `auto` is Q8_0 beside GPTQ layers, `exact` loses nothing.
+    embedding and output matrix: `exact` loses nothing, and `auto` neither unless it is more than
+    half of a GPTQ model; then it is Q8_0, and a note says so.
     The record goes beside the file. Raises `ModelBroken` for what llama.cpp would not compute the
     same way, `OptionError` for a bad format or an existing file, `MissingPackage`.
     """

@@ -75,20 +75,43 @@ def to_gguf(folder: Path, target: Path, *, kind: str, embedding: str) -> Repacke
 
 
 def _resolved(part: Checkpoint, kind: str, embedding: str) -> tuple[str, str]:
-    """`auto` made plain. GPTQ keeps its layers and has its embedding in 8 bit: see the manual."""
+    """`auto` made plain: nothing changes, but an embedding that outweighs GPTQ layers is narrowed.
+
+    It is read whole for every token. Gemma 3 270M, one thread: 73 tokens/s with Q8_0, 51 with F16,
+    both 98.4 % like transformers' greedy answers; SmolLM2 135M 160 and 146, 94–98 and 96–97 %.
+    """
     for name in (kind, embedding):
         if name not in ("auto", "exact"):
             kinds.require_known(name)
     if kind == "auto" and not part.gptq:
         kind = "exact"
     if embedding == "auto":
-        embedding = "q8_0" if part.gptq else kind
+        embedding = "exact" if part.gptq else kind
+        if part.gptq and _outer_share(part) > 0.5:
+            embedding = "q8_0"
     return kind, embedding
+
+
+def _outer_share(part: Checkpoint) -> float:
+    """The share of all weights that embedding and output matrix have."""
+    outer = sum(
+        prod(tensor.shape)
+        for name, tensor in part.tensors.items()
+        if name in ("model.embed_tokens.weight", "lm_head.weight")
+    )
+    assert part.gptq is not None
+    packed = sum(
+        prod(part.tensors[f"{layer}.qweight"].shape) * 32 // part.gptq.bits
+        for layer in part.quantised_layers()
+    )
+    return outer / max(1, outer + packed)
 
 
 def _notes(work: _Work, whole: Checkpoint) -> list[str]:
     outer = {tensor.name: tensor.kind.name for tensor in work.tensors if tensor.name in _OUTER}
     found = [f"임베딩은 {', 출력 행렬은 '.join(outer.values())} 형식입니다."]
+    if work.part.gptq and "Q8_0" in outer.values():
+        found[0] += " 그대로 두려면 --embedding exact를 주세요."
     if window := work.family.ignored_window():
         found.append(
             f"llama.cpp는 이 구조의 창(sliding window)을 쓰지 않아, 답이 같도록 문맥을 {window:,}"

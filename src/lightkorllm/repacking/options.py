@@ -27,8 +27,8 @@ class ExportOptions:
     auto는 값을 바꾸지 않습니다: GPTQ는 Q4_0 같은 같은 값의 묶음으로, 나머지는 있는 그대로."""
 
     embedding: Annotated[str, arg(metavar="TYPE")] = "auto"
-    """임베딩과 출력 행렬의 수 형식. exact는 값을 바꾸지 않습니다. auto는 GPTQ 모델이면 q8_0이고
-    (거의 두 배 빠르고 답은 거의 같습니다), 아니면 --type을 따릅니다."""
+    """임베딩과 출력 행렬의 수 형식. exact는 값을 바꾸지 않습니다. auto는 GPTQ 모델이면 exact인데
+    임베딩이 모델의 절반을 넘으면 빠른 q8_0이고, GPTQ가 아니면 --type을 따릅니다."""
 
     base: Annotated[str | None, arg(metavar="MODEL")] = None
     """어댑터를 옮길 때: 어댑터를 훈련한 모델의 폴더. 생략하면 어댑터에 적힌 것을 씁니다."""

@@ -109,7 +109,7 @@ class Plan:
                 wanted, target, width=grid.shape[1], layers=self.architecture.layers, output=False
             )
             make = partial(self._requantised, layer, order, kind)
-        self.account.count(kind.name if exact else f"{kind.name}(다시 양자화)")
+        self.account.count(kind.name if exact else f"{kind.name}(풀어서 다시)")
         return GgufTensor(target, grid.shape, kind, make)
 
     def _kind_of_packed(self, layer: str, grid: gptq.Grid, misfit: str | None) -> str:
