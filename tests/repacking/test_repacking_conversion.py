@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 
@@ -105,6 +106,7 @@ def test_llama_cpp_runs_a_mixture(wide: Path, tmp_path: Path) -> None:
 def test_rows_too_short_for_a_format_get_a_wider_one(plain: Path, tmp_path: Path) -> None:
     file = GgufFile(repacking.to_gguf(plain, tmp_path / "m.gguf", kind="q4_k_m").path)
     assert set(file.kinds().values()) == {"F32", "Q5_0", "Q8_0"}
+    assert file["general.file_type"] == gguf.LlamaFileType.MOSTLY_Q4_K_M
 
 
 def test_an_embedding_larger_than_the_layers_is_narrowed_and_told(

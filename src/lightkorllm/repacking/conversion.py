@@ -32,6 +32,7 @@ class _Work:
 
     part: Checkpoint
     family: Architecture
+    kind: str
     tokenizer: Source
     tensors: Sequence[GgufTensor]
 
@@ -42,7 +43,7 @@ class _Work:
         writer.add_name(_name(self.part))
         writer.add_size_label(gguf.size_label(total, 0, 0, 0))
         self.family.describe(writer)
-        writer.add_file_type(kinds.file_type(self.mostly()))
+        writer.add_file_type(kinds.file_type(self.kind, self.mostly()))
         writer.add_quantization_version(_QUANTISATION_VERSION)
         vocabulary.describe(self.tokenizer, writer)
 
@@ -64,7 +65,7 @@ def to_gguf(folder: Path, target: Path, *, kind: str, embedding: str) -> Repacke
     plan = Plan(part, family, kind, embedding)
     tensors = plan.tensors()
     rows = next(tensor.shape[0] for tensor in tensors if tensor.name == "token_embd.weight")
-    work = _Work(part, family, tokenizers.read(part, size=rows), tensors)
+    work = _Work(part, family, kind, tokenizers.read(part, size=rows), tensors)
     token_notes = vocabulary.notes(work.tokenizer)
     container.write(target, family.name, describe=work.describe, tensors=tensors)
     notes = (*plan.account.notes(), *_notes(work, whole), *token_notes)

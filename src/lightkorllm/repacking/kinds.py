@@ -56,10 +56,10 @@ def named(name: str) -> Kind:
     return gguf.GGMLQuantizationType[name.upper()]
 
 
-def file_type(mostly: Kind) -> int:
-    """`general.file_type` of a file whose matrices are mostly of this format."""
-    names = {"F32": "ALL_F32", "Q4_K": "MOSTLY_Q4_K_M", "Q5_K": "MOSTLY_Q5_K_M"}
-    return int(gguf.LlamaFileType[names.get(mostly.name, f"MOSTLY_{mostly.name}")])
+def file_type(wanted: str, mostly: Kind) -> int:
+    """`general.file_type`: the mixture asked for, else the format of most weights."""
+    name = wanted.upper() if wanted in _MIXTURES else mostly.name
+    return int(gguf.LlamaFileType["ALL_F32" if name == "F32" else f"MOSTLY_{name}"])
 
 
 def of_matrix(name: str, tensor: str, *, width: int, layers: int, output: bool) -> Kind:
