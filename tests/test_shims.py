@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +47,15 @@ def test_chat_returns_the_whole_history_with_its_count() -> None:
 def test_a_wrong_body_is_refused_by_field() -> None:
     with pytest.raises(BadRequest, match="input"):
         _infer().text_gen({"instruction": None}, "infer")
+
+
+def test_the_originals_quantising_script_is_the_command(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "script" / "local" / "AutoGPTQ_quantization.py"
+    flags = ["--pretrained_model_dir", "없는-모델", "--quantized_model_dir", str(tmp_path / "out")]
+    ran = subprocess.run(
+        [sys.executable, str(script), *flags, "--bits", "4", "--group_size", "128"],
+        capture_output=True, text=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert ran.returncode == 2
+    assert "없는-모델" in ran.stderr
+    assert "Traceback" not in ran.stderr
