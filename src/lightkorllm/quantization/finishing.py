@@ -83,20 +83,33 @@ def sameness(subject: Subject, *, tokens: int = 24) -> float:
     """The share of the most frequent token in short greedy answers; near 1 is a broken model."""
     import torch
 
-    shares = []
-    for probe in _PROBES:
-        ids = torch.tensor([subject.tokenizer(probe)["input_ids"]]).to(subject.model.device)
-        with torch.inference_mode():
-            answer = subject.model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=tokens,
-                do_sample=False,
-                pad_token_id=subject.tokenizer.pad_token_id,
-            )[0, ids.shape[1] :]
-        if len(answer) >= tokens // 2:
-            shares.append(int(answer.bincount().max()) / len(answer))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))  # token by token, a busy core stalls all others
+    try:
+        answers = [_greedy(subject, probe, tokens) for probe in _PROBES]
+    finally:
+        torch.set_num_threads(threads)
+    shares = [
+        int(answer.bincount().max()) / len(answer)
+        for answer in answers
+        if len(answer) >= tokens // 2
+    ]
     return min(shares, default=0.0)
+
+
+def _greedy(subject: Subject, probe: str, tokens: int) -> Any:
+    import torch
+
+    ids = torch.tensor([subject.tokenizer(probe)["input_ids"]]).to(subject.model.device)
+    with torch.inference_mode():
+        answer = subject.model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=tokens,
+            do_sample=False,
+            pad_token_id=subject.tokenizer.pad_token_id,
+        )
+    return answer[0, ids.shape[1] :].cpu()
 
 
 def versions() -> dict[str, str]:
