@@ -1,6 +1,6 @@
 """The real chain: models that packages carry, made plain, quantised, repacked, once a session.
 
-The folder in `LIGHTKORLLM_CHAIN` keeps them from run to run; without it they are made anew.
+The folder in `CHAIN_FOLDER` keeps them from run to run; without it they are made anew.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SAMPLES, STEPS = 64, 32
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that everything of the chain is made in."""
-    kept = os.environ.get("LIGHTKORLLM_CHAIN")
+    kept = os.environ.get("CHAIN_FOLDER")
     folder = Path(kept) if kept else tmp_path_factory.mktemp("chain")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
