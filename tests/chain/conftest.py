@@ -18,7 +18,7 @@ from benchmarks import public_texts
 from lightkorllm import embedded, quantization
 from lightkorllm.quantization import QuantizeOptions
 
-SAMPLES, STEPS = 64, 32
+SAMPLES, STEPS = 64, 48
 
 
 @pytest.fixture(scope="session")

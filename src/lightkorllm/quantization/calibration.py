@@ -14,7 +14,7 @@ from lightkorllm.prompts.base import PromptFormat
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Rows of token ids for one run.
+    """Rows of token ids for one run: `rows` to quantise on, `further` ones only to tune on.
 
     `wanted` is how many rows were asked for; there may be too little text for them. `skipped`
     conversations could not be written in the model's format. `fingerprint` names the texts.
@@ -25,6 +25,7 @@ class Calibration:
     skipped: int
     fingerprint: str
     source: str
+    further: tuple[tuple[int, ...], ...] = ()
 
     @property
     def tokens(self) -> int:

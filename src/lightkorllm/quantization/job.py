@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from lightkorllm.record import Record
 
 _RESUMABLE = ("llama", "qwen3_moe")  # the model types whose state GPTQModel can keep
 _SAME_TOKEN = 0.9
+_MORE_TO_TUNE_ON = 2.0  # times the rows that GPTQ sees: tuning rarely sees a row twice then
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,17 +216,22 @@ def _calibration(options: QuantizeOptions, tokenizer: Any, chosen: PromptFormat)
         ]
         fingerprint, source = "", "내장된 글"
     rows: list[tuple[int, ...]] = []
+    further: list[tuple[int, ...]] = []
     skipped = 0
     for share in shares:
+        more = replace(share, rows=round(share.rows * _MORE_TO_TUNE_ON))
         got, left_out = calibration.rows_of(
-            share, tokenizer, chosen, length=options.sequence_length, seed=options.seed
+            more, tokenizer, chosen, length=options.sequence_length, seed=options.seed
         )
-        rows += got
+        rows += got[: share.rows]
+        further += got[share.rows :]
         skipped += left_out
     if not rows:
         raise OptionError("--calibration", f"{source}에 보정에 쓸 글이 없습니다")
     digest = fingerprint or hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-    return Calibration(tuple(rows), options.samples, skipped, digest, source)
+    return Calibration(
+        tuple(rows), options.samples, skipped, digest, source, further=tuple(further)
+    )
 
 
 def _worker_job(job: Job, draft: Path) -> dict[str, Any]:
@@ -233,6 +239,7 @@ def _worker_job(job: Job, draft: Path) -> dict[str, Any]:
     settings = {
         "model": str(job.checkpoint.folder.resolve()),
         "rows": job.calibration.rows,
+        "further": job.calibration.further,
         "batch_size": options.batch_size,
         "bits": options.bits,
         "group_size": options.group_size,

@@ -141,7 +141,7 @@ def _tune(job: Mapping[str, Any], progress: Progress) -> dict[str, float]:
         return {}
     rows = job["rows"]
     judged = rows[:: len(rows) // held][:held]  # of both languages, which follow each other
-    learned = [row for row in rows if row not in judged]
+    learned = [row for row in rows + job["further"] if row not in judged]
     run = tuning.Tuning(
         Path(job["output"]), Path(job["model"]), device=job["device"], dtype=job["dtype"]
     )
