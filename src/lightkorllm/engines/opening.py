@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -221,15 +220,7 @@ def _as_gguf(adapter: Path, *, base: Path | None) -> Path:
         return adapter
     from lightkorllm import repacking
 
-    state = hashlib.sha256(str(base.resolve()).encode())
-    for file in sorted(adapter.glob("adapter_*")):
-        stat = file.stat()
-        state.update(f"{file.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
-    target = embedded.cache_folder() / "gguf" / f"{adapter.name}-{state.hexdigest()[:16]}.gguf"
-    if not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        repacking.adapter_to_gguf(adapter, target, base=base, overwrite=True)
-    return target
+    return repacking.cached_adapter(adapter, base=base)
 
 
 def _open_llamacpp(

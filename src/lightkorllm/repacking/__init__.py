@@ -11,10 +11,18 @@ from pathlib import Path
 
 from lightkorllm import checkpoint
 from lightkorllm.errors import MissingPackage, OptionError
-from lightkorllm.repacking.cache import cached
+from lightkorllm.repacking.cache import cached, cached_adapter
 from lightkorllm.repacking.result import Repacked
 
-__all__ = ["Repacked", "adapter_to_gguf", "base_of", "cached", "is_adapter", "to_gguf"]
+__all__ = [
+    "Repacked",
+    "adapter_to_gguf",
+    "base_of",
+    "cached",
+    "cached_adapter",
+    "is_adapter",
+    "to_gguf",
+]
 
 
 def to_gguf(

@@ -40,8 +40,19 @@ def cached(folder: Path) -> Path:
     return target
 
 
-def _target(folder: Path) -> Path:
-    place = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+def cached_adapter(folder: Path, *, base: Path) -> Path:
+    """The GGUF file of a PEFT adapter trained on `base`, as `cached` is of a model."""
+    folder = folder.resolve()
+    target = _target(folder, beside=str(base.resolve()))
+    if not target.is_file():
+        from lightkorllm import repacking
+
+        repacking.adapter_to_gguf(folder, target, base=base, overwrite=True)
+    return target
+
+
+def _target(folder: Path, *, beside: str = "") -> Path:
+    place = hashlib.sha256(f"{folder}{beside}".encode()).hexdigest()[:8]
     state = hashlib.sha256(VERSION.encode())
     for file in sorted(path for pattern in _PATTERNS for path in folder.glob(pattern)):
         stat = file.stat()
