@@ -15,7 +15,7 @@ FLOORS = [  # from the ground up; a module imports only from lower floors or its
     {"errors", "text", "processes"},
     {"conversation", "generation"},
     {"options", "record", "gguf_header", "embedded", "checkpoint"},
-    {"prompts", "pretrained", "hardware", "memory", "plotting", "hub"},
+    {"prompts", "pretrained", "hardware", "memory", "plotting", "hub", "vocabulary"},
     {"repacking", "data"},
     {"engines", "evaluation"},
     {"chat", "quantization"},

@@ -15,7 +15,6 @@ from lightkorllm.engines import adapters
 from lightkorllm.engines.base import HEARTBEAT, Capabilities, Engine, ModelInfo
 from lightkorllm.engines.llamacpp import default_threads
 from lightkorllm.engines.slots import Slots
-from lightkorllm.engines.vocabulary import Vocabulary
 from lightkorllm.errors import (
     BadRequest,
     ContextOverflow,
@@ -26,6 +25,7 @@ from lightkorllm.errors import (
 from lightkorllm.generation import GenerationRequest, TokenChunk, TokenLogprob
 from lightkorllm.hardware import Compute
 from lightkorllm.text import IdText
+from lightkorllm.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from lightkorllm.engines.batch import Job, Token

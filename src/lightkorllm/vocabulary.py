@@ -1,4 +1,4 @@
-"""A Hugging Face tokenizer as an engine wants it: ids with one BOS, text that goes on, token bytes.
+"""A Hugging Face tokenizer as engines and training want it: ids with one BOS, text that goes on.
 
 Only the compiled tokenizer is asked, and never changed, so that any number of threads may.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_ENDS_OF_TURN = (
+ENDS_OF_TURN = (
     "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "[|endofturn|]",
     "<|endofturn|>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "</s>",
 )  # fmt: skip
@@ -30,10 +30,11 @@ class Vocabulary:
         self.eos = str(tokenizer.eos_token or "")
         self.adds_bos = self._adds_bos(tokenizer.bos_token_id)
         self._bos_id = tokenizer.bos_token_id
+        self.eos_id: int | None = tokenizer.eos_token_id
         self._first = next(
             (id_ for id_ in (self._bos_id, tokenizer.eos_token_id) if id_ is not None), 0
         )
-        known = {number for number, token in self._added.items() if str(token) in _ENDS_OF_TURN}
+        known = {number for number, token in self._added.items() if str(token) in ENDS_OF_TURN}
         eos = {tokenizer.eos_token_id} - {None}
         self.ends: frozenset[int] = frozenset({*ends, *eos, *(known - {self._bos_id})})
         self._has_byte_tokens = self._backend.token_to_id("<0xEA>") is not None
@@ -44,12 +45,18 @@ class Vocabulary:
 
         There is always at least one id, since a model can't continue nothing.
         """
+        ids, _ = self.encode_with_spans(text)
+        return ids
+
+    def encode_with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The same ids, and of each the characters of `text` that it stands for."""
+        skipped = len(self.bos) if self.adds_bos and text.startswith(self.bos) else 0
+        found = self._backend.encode(text[skipped:], add_special_tokens=False)
+        ids = list(found.ids)
+        spans = [(start + skipped, end + skipped) for start, end in found.offsets]
         if self.adds_bos:
-            text = text.removeprefix(self.bos)
-        ids = list(self._backend.encode(text, add_special_tokens=False).ids)
-        if self.adds_bos:
-            return [self._bos_id, *ids]
-        return ids or [self._first]
+            return [self._bos_id, *ids], [(0, skipped), *spans]
+        return (ids, spans) if ids else ([self._first], [(0, 0)])
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text that these ids add to a text before them: the first one's space is kept."""

@@ -11,8 +11,8 @@ import pytest
 import checkpoints
 import tiny
 from lightkorllm import pretrained
-from lightkorllm.engines.vocabulary import Vocabulary
 from lightkorllm.text import IdText
+from lightkorllm.vocabulary import Vocabulary
 
 LINES = (
     "안녕하세요, 반갑습니다.",
