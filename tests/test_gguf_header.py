@@ -21,7 +21,8 @@ def _text(text: str) -> bytes:
 
 def _header(*pairs: tuple[str, int, bytes]) -> bytes:
     body = b"".join(_text(key) + struct.pack("<I", kind) + value for key, kind, value in pairs)
-    return b"GGUF" + struct.pack("<IQQ", 3, 0, len(pairs)) + body
+    tensor = _text("blk.0.ffn_up.weight") + struct.pack("<IQQIQ", 2, 64, 128, 0, 0)
+    return b"GGUF" + struct.pack("<IQQ", 3, 1, len(pairs)) + body + tensor
 
 
 WORDS = struct.pack("<IQ", 8, 100) + b"".join(_text(f"단어{n}") for n in range(100))
@@ -47,6 +48,13 @@ def test_metadata_is_read_and_vocabularies_are_passed_over(tmp_path: Path) -> No
     assert header.chat_template == "{{ messages }} 안녕"
     assert header["sizes"] == [7, 9]
     assert header["tokenizer.ggml.tokens"] is None
+
+
+def test_tensors_have_their_shapes_outermost_first(tmp_path: Path) -> None:
+    header = gguf_header.read(_write(tmp_path, WHOLE))
+    assert header.tensors == {"blk.0.ffn_up.weight": (128, 64)}
+    assert 0 <= header.data_start - len(WHOLE) < 32
+    assert header.data_start % 32 == 0
 
 
 @pytest.mark.model

@@ -15,7 +15,7 @@ FLOORS = [  # from the ground up; a module imports only from lower floors or its
     {"errors", "text", "processes"},
     {"conversation", "generation"},
     {"options", "record", "gguf_header", "embedded", "checkpoint"},
-    {"prompts", "pretrained", "hardware", "memory", "plotting", "hub", "vocabulary"},
+    {"prompts", "pretrained", "hardware", "memory", "plotting", "hub", "vocabulary", "lora"},
     {"repacking", "data"},
     {"engines", "evaluation"},
     {"chat", "quantization"},

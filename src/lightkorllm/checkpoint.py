@@ -7,6 +7,7 @@ Layout of those headers: https://github.com/huggingface/safetensors#format.
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,6 +93,15 @@ class Checkpoint:
             name.removesuffix(".qweight") for name in self.tensors if name.endswith(".qweight")
         )
 
+    def shape_of(self, layer: str) -> tuple[int, ...] | None:
+        """[out, in] of a layer's matrix, quantised or not; None where there is no such layer."""
+        packed = self.tensors.get(f"{layer}.qweight")
+        if self.gptq and packed:
+            words, rows = packed.shape
+            return rows, words * 32 // self.gptq.bits
+        plain = self.tensors.get(f"{layer}.weight")
+        return plain.shape if plain else None
+
 
 def is_checkpoint(path: Path) -> bool:
     """Whether a path is a folder that claims to hold a Hugging Face model."""
@@ -115,6 +125,12 @@ def read(path: Path) -> Checkpoint:
     found = Checkpoint(folder, config, weights, tensors)
     gptq = _gptq(found, declared)
     return Checkpoint(folder, config, weights, tensors, gptq)
+
+
+def language_name(name: str) -> str:
+    """A tensor's name as in a model that is nothing but a language model."""
+    name = re.sub(r"^(model\.)?language_model\.(model\.)?", "model.", name)
+    return name.replace("model.lm_head.", "lm_head.")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the first pages of a GGUF file say: metadata without the weights.
+"""What the first pages of a GGUF file say: metadata and the tensors' shapes, without the weights.
 
 Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3).
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,19 @@ _NUMBERS = {
 }
 _STRING, _ARRAY = 8, 9
 _LONGEST_ARRAY_KEPT = 64
+_MOST_DIMENSIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """Metadata by key; arrays longer than 64 items (vocabularies) are left out."""
+    """Metadata by key; arrays longer than 64 items (vocabularies) are left out.
+
+    `tensors` are shapes by name, outermost first as in PyTorch; their data begins at `data_start`.
+    """
 
     metadata: dict[str, Any]
+    tensors: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    data_start: int = 0
 
     def __getitem__(self, key: str) -> Any:
         return self.metadata[key]
@@ -58,12 +64,14 @@ def read(path: Path) -> GgufHeader:
     """The header of a GGUF file. Raises `ModelNotFound` or, where it is not GGUF, `ModelBroken`."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return GgufHeader(_Cursor(data).header())
+            return _Cursor(data).header()
     except FileNotFoundError:
         raise ModelNotFound(f"모델 파일이 없습니다: {path}") from None
     except OSError as error:
         raise ModelNotFound(f"모델 파일을 읽을 수 없습니다: {path} ({error.strerror})") from None
-    except (ValueError, struct.error, IndexError, KeyError, OverflowError, RecursionError):
+    except (
+        ValueError, TypeError, ArithmeticError, struct.error, LookupError, RecursionError,
+    ):  # fmt: skip
         raise ModelBroken(
             f"{path} 파일은 올바른 GGUF가 아닙니다. 내려받다가 끊긴 파일이 아닌지 확인해 주세요."
         ) from None
@@ -76,11 +84,23 @@ class _Cursor:
         self._data = data
         self._at = 0
 
-    def header(self) -> dict[str, Any]:
+    def header(self) -> GgufHeader:
         if self._take(4) != b"GGUF" or self._number("I") not in (2, 3):
             raise ValueError("not GGUF 2 or 3")
-        self._number("Q")  # tensor count
-        return {self._string(): self._value(self._number("I")) for _ in range(self._number("Q"))}
+        count, pairs = self._number("Q"), self._number("Q")
+        metadata = {self._string(): self._value(self._number("I")) for _ in range(pairs)}
+        tensors = {self._string(): self._shape() for _ in range(count)}
+        alignment = int(metadata.get("general.alignment", 32))
+        return GgufHeader(metadata, tensors, -(-self._at // alignment) * alignment)
+
+    def _shape(self) -> tuple[int, ...]:
+        """A tensor's sizes, which the file has innermost first; its kind and place are passed."""
+        dimensions = self._number("I")
+        if dimensions > _MOST_DIMENSIONS:
+            raise ValueError("a tensor of too many dimensions")
+        sizes = [self._number("Q") for _ in range(dimensions)]
+        self._skip(4 + 8)
+        return tuple(reversed(sizes))
 
     def _take(self, size: int) -> bytes:
         piece = self._data[self._at : self._at + size]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,15 @@ class GgufFile:
 
     def keys(self) -> set[str]:
         return {key for key in self._reader.fields if not key.startswith("GGUF.")}
+
+
+def empty(architecture: str) -> bytes:
+    """A GGUF file that says its architecture and nothing else."""
+    texts = b"".join(
+        struct.pack("<Q", len(text)) + text.encode() + kind
+        for text, kind in (("general.architecture", struct.pack("<I", 8)), (architecture, b""))
+    )
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + texts
 
 
 NAMES = {

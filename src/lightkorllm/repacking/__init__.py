@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from lightkorllm import checkpoint
+from lightkorllm import checkpoint, lora
 from lightkorllm.errors import MissingPackage, OptionError
 from lightkorllm.repacking.cache import cached, cached_adapter
 from lightkorllm.repacking.result import Repacked
@@ -49,7 +49,7 @@ def to_gguf(
 
 
 def adapter_to_gguf(folder: Path, target: Path, *, base: Path, overwrite: bool = False) -> Repacked:
-    """Write a PEFT LoRA folder as a GGUF adapter for the checkpoint in folder `base`.
+    """Write a PEFT LoRA folder as a GGUF adapter for `base`, a checkpoint folder or a GGUF file.
 
     Raises as `to_gguf` does, and where the adapter is of a kind that llama.cpp has not or does
     not fit the base, with names and shapes.
@@ -62,12 +62,12 @@ def adapter_to_gguf(folder: Path, target: Path, *, base: Path, overwrite: bool =
 
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds a PEFT adapter rather than a model."""
-    return (folder / "adapter_config.json").is_file()
+    return lora.is_folder(folder)
 
 
 def base_of(folder: Path) -> str:
     """The path or name of the model that an adapter was trained on. Raises `OptionError`."""
-    base = checkpoint.read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+    base = checkpoint.read_json(folder / lora.CONFIG).get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise OptionError("--base", f"{folder}에 적혀 있지 않습니다. 모델의 폴더를 주세요")
     return base

@@ -6,7 +6,6 @@ alpha from the file and divides it by the rank. Both keep A [rank, in] and B [ou
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import sqrt
@@ -16,19 +15,18 @@ from typing import Any
 import gguf
 
 from lightkorllm import checkpoint as checkpoints
+from lightkorllm import gguf_header, hub, lora
 from lightkorllm import record as records
-from lightkorllm.checkpoint import Checkpoint, Tensor
+from lightkorllm.checkpoint import Tensor
 from lightkorllm.errors import ModelBroken
+from lightkorllm.lora import CONFIG, WEIGHTS, Lora
 from lightkorllm.repacking import architectures, container
 from lightkorllm.repacking.architectures.base import Architecture
 from lightkorllm.repacking.container import GgufTensor
-from lightkorllm.repacking.plan import language_name, language_part
+from lightkorllm.repacking.plan import language_part
 from lightkorllm.repacking.result import Repacked
 from lightkorllm.repacking.weights import Floats, floats
 
-CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
-_NAME = re.compile(r"(?:base_model\.model\.)?(?P<layer>.+)\.lora_(?P<side>[AB])(?:\.\w+)?\.weight")
 _BEYOND_LORA = (
     "use_dora", "modules_to_save", "lora_bias", "alpha_pattern", "trainable_token_indices",
     "target_parameters", "fan_in_fan_out", "layer_replication", "alora_invocation_tokens",
@@ -49,13 +47,13 @@ class _Pair:
 
 def to_gguf(folder: Path, target: Path, *, base: Path) -> Repacked:
     """See `lightkorllm.repacking.adapter_to_gguf`."""
+    adapter = lora.read(folder)
+    family, model = _base(base, adapter)
+    lora.require_fit(adapter, model)
     config = checkpoints.read_json(folder / CONFIG)
     _require_plain_lora(folder, config)
-    model = language_part(checkpoints.read(base))
-    family = architectures.of(model)
     pairs = list(_pairs(folder))
     alpha = _alpha(folder, config, pairs)
-    _require_fit(folder, model, pairs)
     tensors = [tensor for pair in pairs for tensor in _tensors(pair, family)]
 
     def describe(writer: gguf.GGUFWriter) -> None:
@@ -70,18 +68,22 @@ def to_gguf(folder: Path, target: Path, *, base: Path) -> Repacked:
     return Repacked(target, 0.0, (f"LoRA 층 {len(pairs)}개를 값을 바꾸지 않고 옮겼습니다.",))
 
 
+def _base(path: Path, adapter: Lora) -> tuple[Architecture, lora.Base]:
+    """The family of a checkpoint folder or GGUF file, and its shapes by the adapter's names."""
+    if path.suffix.lower() != ".gguf":
+        part = language_part(checkpoints.read(path))
+        return architectures.of(part), lora.base_of_checkpoint(part, name=hub.name_of(part.folder))
+    header = gguf_header.read(path)
+    family = architectures.of_gguf(header, path)
+    shapes = {}
+    for layer in (*adapter.layers, *adapter.whole):
+        if shape := header.tensors.get(family.find_name(f"{layer}.weight") or ""):
+            shapes[layer] = shape
+    return family, lora.Base(path.stem, shapes)
+
+
 def _require_plain_lora(folder: Path, config: Mapping[str, Any]) -> None:
-    if not (folder / WEIGHTS).is_file():
-        pickled = (folder / "adapter_model.bin").is_file()
-        raise ModelBroken(
-            f"{folder}에는 피클 가중치(adapter_model.bin)만 있습니다. 피클은 열기만 해도 코드가 "
-            f"실행될 수 있어 쓰지 않습니다. PEFT로 다시 저장해 {WEIGHTS}로 만들어 주세요."
-            if pickled
-            else f"{folder}에 {WEIGHTS} 파일이 없습니다."
-        )
     refused = [name for name in _BEYOND_LORA if config.get(name)]
-    if config.get("peft_type") != "LORA":
-        refused.append(f"{config.get('peft_type')} 방식")
     if config.get("bias", "none") != "none":
         refused.append("bias")
     if refused:
@@ -94,13 +96,11 @@ def _require_plain_lora(folder: Path, config: Mapping[str, Any]) -> None:
 def _pairs(folder: Path) -> Iterator[_Pair]:
     sides: dict[str, dict[str, Tensor]] = {}
     for name, tensor in checkpoints.read_header(folder / WEIGHTS).items():
-        found = _NAME.fullmatch(name)
-        if not found or found["layer"].endswith(_NOT_LINEAR):
+        found = lora.PEFT_NAME.fullmatch(name)
+        if not found or found["embedding"] or found["layer"].endswith(_NOT_LINEAR):
             raise ModelBroken(f"{folder} 어댑터의 {name}은(는) GGUF로 옮길 수 없습니다.")
-        sides.setdefault(language_name(found["layer"]), {})[found["side"]] = tensor
+        sides.setdefault(checkpoints.language_name(found["layer"]), {})[found["side"]] = tensor
     for layer, pair in sides.items():
-        if set(pair) != {"A", "B"}:
-            raise ModelBroken(f"{folder} 어댑터의 {layer} 층에 A와 B 가운데 하나가 없습니다.")
         yield _Pair(layer, pair["A"], pair["B"])
 
 
@@ -127,31 +127,6 @@ def _alpha(folder: Path, config: Mapping[str, Any], pairs: list[_Pair]) -> float
             "없습니다. transformers 엔진에서 그대로 써 주세요."
         )
     return float(alpha * sqrt(ranks[0]))
-
-
-def _require_fit(folder: Path, model: Checkpoint, pairs: list[_Pair]) -> None:
-    for pair in pairs:
-        wanted = _shape(model, pair.layer)
-        given = (pair.b.shape[0], pair.a.shape[1])
-        if wanted is None:
-            raise ModelBroken(
-                f"{folder} 어댑터의 {pair.layer} 층이 {model.folder}에 없습니다. "
-                "다른 모델로 훈련한 어댑터가 아닌지 확인해 주세요."
-            )
-        if wanted != given or pair.b.shape[1] != pair.a.shape[0]:
-            raise ModelBroken(
-                f"{folder} 어댑터의 {pair.layer} 층은 {list(given)}인데 {model.folder}의 그 층은 "
-                f"{list(wanted)}입니다. 다른 모델로 훈련한 어댑터가 아닌지 확인해 주세요."
-            )
-
-
-def _shape(model: Checkpoint, layer: str) -> tuple[int, ...] | None:
-    """(out, in) of a layer of the base, quantised or not."""
-    if model.gptq and (packed := model.tensors.get(f"{layer}.qweight")):
-        words, rows = packed.shape
-        return rows, words * 32 // model.gptq.bits
-    plain = model.tensors.get(f"{layer}.weight")
-    return plain.shape if plain else None
 
 
 def _tensors(pair: _Pair, family: Architecture) -> Iterator[GgufTensor]:

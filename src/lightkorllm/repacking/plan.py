@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from lightkorllm.checkpoint import Checkpoint, Tensor
+from lightkorllm.checkpoint import Checkpoint, Tensor, language_name
 from lightkorllm.errors import ModelBroken
 from lightkorllm.repacking import blocks, gptq, kinds
 from lightkorllm.repacking.architectures.base import Architecture
@@ -134,12 +134,6 @@ class Plan:
             data = kinds.encoded(part, kind)
             self.account.add(float(np.abs(kinds.decoded(data, kind) - part).max()))
             yield data
-
-
-def language_name(name: str) -> str:
-    """A tensor's name as in a model that is nothing but a language model."""
-    name = re.sub(r"^(model\.)?language_model\.(model\.)?", "model.", name)
-    return name.replace("model.lm_head.", "lm_head.")
 
 
 def language_part(checkpoint: Checkpoint) -> Checkpoint:

@@ -33,7 +33,6 @@ class Architecture:
         self.head_dim = int(self.config.get("head_dim") or self.hidden // self.heads)
         self.rope = rope.of(self.config)
         self._names = gguf.get_tensor_name_map(self.arch, self.layers)
-        self._require_supported()
 
     @property
     def name(self) -> str:
@@ -56,14 +55,19 @@ class Architecture:
         """A sliding window that llama.cpp does not apply to this family."""
         return None
 
-    def tensor_name(self, name: str) -> str:
-        """GGUF's name of a tensor. Raises `ModelBroken` where the family has no such tensor."""
+    def find_name(self, name: str) -> str | None:
+        """GGUF's name of a tensor; None where the family has no such tensor."""
         found = self._names.get_name(name, try_suffixes=(".weight", ".bias"))
+        return None if found is None else str(found)
+
+    def tensor_name(self, name: str) -> str:
+        """The same. Raises `ModelBroken` where the family has no such tensor."""
+        found = self.find_name(name)
         if found is None:
             raise ModelBroken(
                 f"{self.name} 구조에 없는 가중치({name})가 있어 GGUF로 옮길 수 없습니다."
             )
-        return str(found)
+        return found
 
     def row_order(self, name: str) -> Rows | None:
         """The order in which GGUF wants the rows of tensor `name`; None for the same one."""
@@ -92,7 +96,8 @@ class Architecture:
         factors = rope.frequency_factors(self.rope, self.head_dim)
         return {} if factors is None else {"rope_freqs.weight": factors}
 
-    def _require_supported(self) -> None:
+    def require_supported(self) -> None:
+        """Raises `ModelBroken` for a model that llama.cpp would not compute the same way."""
         used = self.config.get("hidden_activation") or self.config.get("hidden_act") or ""
         if used and used not in self.activations:
             raise self._refusal(f"활성 함수 {used}")
@@ -109,7 +114,7 @@ class Architecture:
     def _count(self, key: str) -> int:
         value = self.config.get(key)
         if not isinstance(value, int) or value < 1:
-            raise ModelBroken(f"config.json의 {key}이(가) 올바르지 않습니다 (값: {value!r}).")
+            raise ModelBroken(f"모델 설정의 {key}이(가) 올바르지 않습니다 (값: {value!r}).")
         return value
 
 

@@ -27,8 +27,8 @@ class Exaone4(Architecture):
             return [False] * self.layers
         return sliding_layers(self.config, self.layers, every=_WINDOW_EVERY)
 
-    def _require_supported(self) -> None:
-        super()._require_supported()
+    def require_supported(self) -> None:
+        super().require_supported()
         if self.head_dim * self.heads != self.hidden:
             raise self._refusal(f"head_dim {self.head_dim}")
         if any(self._sliding()) and self.layers != _LAYERS_OF_32B:

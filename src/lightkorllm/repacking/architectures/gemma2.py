@@ -31,8 +31,8 @@ class Gemma2(Gemma):
         if pattern != sliding_layers({}, self.layers, every=self.window_every):
             writer.add_sliding_window_pattern(pattern)
 
-    def _require_supported(self) -> None:
-        super()._require_supported()
+    def require_supported(self) -> None:
+        super().require_supported()
         assumed = self.hidden // self.heads if self.layers == self.layers_of_27b else self.head_dim
         scalar = self.config.get("query_pre_attn_scalar", assumed)
         if scalar != assumed:

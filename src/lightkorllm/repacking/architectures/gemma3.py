@@ -30,8 +30,8 @@ class Gemma3(Gemma2):
         if cap := self.config.get("final_logit_softcapping"):
             writer.add_final_logit_softcapping(float(cap))
 
-    def _require_supported(self) -> None:
-        super()._require_supported()
+    def require_supported(self) -> None:
+        super().require_supported()
         if self.config.get("attn_logit_softcapping"):
             raise self._refusal("attn_logit_softcapping")
         if self.config.get("use_bidirectional_attention"):

@@ -16,8 +16,8 @@ class Qwen2(Architecture):
     def ignored_window(self) -> int | None:
         return self.config.get("sliding_window") if self.config.get("use_sliding_window") else None
 
-    def _require_supported(self) -> None:
-        super()._require_supported()
+    def require_supported(self) -> None:
+        super().require_supported()
         if self.head_dim * self.heads != self.hidden:
             raise self._refusal(f"head_dim {self.head_dim}")
 
