@@ -5,9 +5,14 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
+from lightkorllm import record
 from lightkorllm.errors import OptionError
 from lightkorllm.prompts.base import PromptFormat, Settings
+
+AUTO = "auto"
 
 
 def names() -> tuple[str, ...]:
@@ -19,6 +24,23 @@ def names() -> tuple[str, ...]:
 def automatic(recorded: str, settings: Settings) -> str:
     """The format `auto` means: what the record says, else the model's own template, else ours."""
     return recorded or ("template" if settings.chat_template else "lightkor")
+
+
+def for_model(model: Path, tokenizer: Any, *, name: str = AUTO) -> PromptFormat:
+    """The format of a model folder or file with its tokenizer; `auto` as `automatic` says.
+
+    Raises as `get` does, and `ModelBroken` where the record beside the model is none.
+    """
+    template = tokenizer.chat_template
+    settings = Settings(
+        chat_template=template if isinstance(template, str) else None,
+        bos=tokenizer.bos_token or "",
+        eos=tokenizer.eos_token or "",
+    )
+    if name != AUTO:
+        return get(name, settings)
+    found = record.read(model)
+    return get(automatic(found.prompt_format if found else "", settings), settings)
 
 
 def get(name: str, settings: Settings) -> PromptFormat:

@@ -28,7 +28,7 @@ from lightkorllm.data import corpus
 from lightkorllm.errors import OptionError, QuantizationFailed
 from lightkorllm.evaluation import report
 from lightkorllm.evaluation.samples import held_out
-from lightkorllm.prompts.base import PromptFormat, Settings
+from lightkorllm.prompts.base import PromptFormat
 from lightkorllm.quantization import calibration, finishing, plan
 from lightkorllm.quantization.calibration import Calibration, Share
 from lightkorllm.quantization.options import QuantizeOptions
@@ -112,7 +112,7 @@ def prepare(options: QuantizeOptions) -> Job:
         options.device, gptq=False, model_type=found.model_type, dtype=options.dtype
     )
     device, dtype = compute.device, compute.dtype
-    chosen = _prompt_format(options, found, tokenizer)
+    chosen = prompts.for_model(found.folder, tokenizer, name=options.prompt_format)
     texts = _calibration(options, tokenizer, chosen)
     reckoned = plan.make(options, found, texts, device=device, dtype=dtype)
     if not options.force and device == "cpu":
@@ -187,19 +187,6 @@ def _output(options: QuantizeOptions, found: Checkpoint) -> Path:
             f"{output} 폴더가 이미 있습니다. 다른 이름을 주거나 --overwrite를 붙이세요",
         )
     return output
-
-
-def _prompt_format(options: QuantizeOptions, found: Checkpoint, tokenizer: Any) -> PromptFormat:
-    recorded = record.read(found.folder)
-    settings = Settings(
-        chat_template=tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None,
-        bos=tokenizer.bos_token or "",
-        eos=tokenizer.eos_token or "",
-    )
-    name = options.prompt_format
-    if name == "auto":
-        name = prompts.automatic(recorded.prompt_format if recorded else "", settings)
-    return prompts.get(name, settings)
 
 
 def _calibration(options: QuantizeOptions, tokenizer: Any, chosen: PromptFormat) -> Calibration:
