@@ -247,6 +247,12 @@ class QuantizationFailed(JobError):
     code = "quantization_failed"
 
 
+class FinetuningFailed(JobError):
+    """Fine-tuning broke off; the message says what was kept and what to change."""
+
+    code = "finetuning_failed"
+
+
 class UploadFailed(JobError):
     """The result is there, but could not be sent to the hub."""
 

@@ -5,6 +5,7 @@ Weights come from safetensors only, and no code of a model's repository is ever 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -161,12 +162,20 @@ def _link(source: Path, target: Path) -> None:
         return
 
 
-def _gptq_config(checkpoint: Checkpoint, backend: str) -> dict[str, Any]:
-    os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")  # else its import fails on two cores
-    try:
-        from logbar import LogBar  # type: ignore[import-untyped, unused-ignore]
+def quieten_gptqmodel() -> None:
+    """Keep GPTQModel, which PEFT imports too, from writing a banner to standard output.
 
-        LogBar.shared().setLevel("ERROR")  # it writes to standard output, a banner first
+    Raises `ImportError` without it.
+    """
+    os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")  # else its import fails on two cores
+    from logbar import LogBar  # type: ignore[import-untyped, unused-ignore]
+
+    LogBar.shared().setLevel("ERROR")
+
+
+def _gptq_config(checkpoint: Checkpoint, backend: str) -> dict[str, Any]:
+    try:
+        quieten_gptqmodel()
         import gptqmodel  # noqa: F401
         import optimum  # noqa: F401
     except ImportError:
@@ -205,7 +214,21 @@ def load_gguf(path: Path, *, device: str, dtype: str) -> tuple[Any, Any]:
             quantization_config=transformers.GgufConfig(dequantize=True),
             **where,
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, **where)
     except Exception as error:
         raise ModelBroken(f"{path}을(를) 읽을 수 없습니다: {_brief(error)}") from error
-    return model.eval(), tokenizer
+    return model.eval(), load_gguf_tokenizer(path)
+
+
+@functools.lru_cache(maxsize=4)
+def load_gguf_tokenizer(path: Path) -> Any:
+    """The tokenizer of a GGUF file, remembered: a large vocabulary takes half a minute to convert.
+
+    Raises `ModelBroken` where transformers cannot read it.
+    """
+    transformers = _transformers()
+    try:
+        return transformers.AutoTokenizer.from_pretrained(
+            path.parent, gguf_file=path.name, local_files_only=True
+        )
+    except Exception as error:
+        raise ModelBroken(f"{path}을(를) 읽을 수 없습니다: {_brief(error)}") from error

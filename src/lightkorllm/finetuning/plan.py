@@ -1,0 +1,122 @@
+"""How much memory fine-tuning needs, from sizes alone, and what to change where it is too little.
+
+A model in the style of Llama: per layer seven linear layers. Adapters are learned in float32 with
+two Adam moments each. Measured against real runs in benchmarks/results/finetune.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from lightkorllm import memory
+from lightkorllm.errors import NotEnough
+from lightkorllm.finetuning.base import Base, Kernel, Shape
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_OVERHEAD = 600 * 1024**2  # Python, torch and its buffers
+_ADAM = 16  # bytes per adapter weight: the weight, its gradient and two moments in float32
+_LOGITS = 10  # bytes per logit: in the model's type, widened, their softmax and their gradient
+_ROOM = 0.9  # of what is free may be used
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes of memory at the peak of a step, by what takes them."""
+
+    weights: int
+    adapter: int
+    activations: int
+    logits: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.adapter + self.activations + self.logits + _OVERHEAD
+
+    def __str__(self) -> str:
+        return (
+            f"{memory.text(self.total)} (가중치 {memory.text(self.weights)}, 어댑터 "
+            f"{memory.text(self.adapter)}, 중간값 {memory.text(self.activations)}, 로짓 "
+            f"{memory.text(self.logits)})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is chosen: tokens that are computed at once, how many of them are learned, and how."""
+
+    tokens: int
+    learned: int
+    dtype: str
+    kernel: Kernel
+    adapter_parameters: int
+    checkpointing: bool
+
+
+def need(base: Base, load: Load) -> Need:
+    """What a step of this load takes on this base."""
+    shape, width = base.shape, BYTES[load.dtype]
+    weights = shape.stored if load.kernel == "packed" else shape.parameters * width
+    return Need(
+        weights=weights,
+        adapter=load.adapter_parameters * _ADAM,
+        activations=_activations(shape, load, width),
+        logits=load.learned * shape.vocabulary * _LOGITS,
+    )
+
+
+def adapter_parameters(shape: Shape, *, rank: int, every_layer: bool) -> int:
+    """Weights of an adapter on q, k, v and o, or on every linear layer of the decoder."""
+    query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    widths = 2 * (shape.hidden + query) + 2 * (shape.hidden + key)
+    if every_layer:
+        widths += 3 * (shape.hidden + shape.intermediate)
+    return rank * widths * shape.layers
+
+
+def _activations(shape: Shape, load: Load, width: int) -> int:
+    """What the backward pass needs of the forward pass: inputs of the linear layers and norms,
+    the adapter's float32 copies of them, and attention's scores where no fused kernel drops them.
+    """
+    query = shape.heads * shape.head_dim
+    per_token = width * (8 * shape.hidden + 4 * query + 5 * shape.intermediate)
+    per_token += 4 * (3 * shape.hidden + query + shape.intermediate)
+    layer = load.tokens * per_token
+    if load.checkpointing:
+        return load.tokens * shape.hidden * width * shape.layers + 2 * layer
+    return layer * shape.layers
+
+
+def fitting(base: Base, load: Load, free: int | None) -> Iterator[tuple[str, Load]]:
+    """Changes that make a load fit into `free` bytes, mildest first, each with its Korean words."""
+    for words, tried in _milder(load):
+        if free is None or need(base, tried).total <= free * _ROOM:
+            yield words, tried
+
+
+def _milder(load: Load) -> Iterator[tuple[str, Load]]:
+    if not load.checkpointing:
+        yield "--gradient_checkpointing on", replace(load, checkpointing=True)
+    for parts in (2, 4, 8, 16):
+        less = replace(
+            load, tokens=-(-load.tokens // parts), learned=-(-load.learned // parts),
+            checkpointing=True,
+        )  # fmt: skip
+        yield (
+            f"--gradient_checkpointing on과 함께 한 번에 계산할 토큰을 {less.tokens:,}개로"
+            f"(--train_batch_size 1, --max_length {less.tokens:,})",
+            less,
+        )
+
+
+def require_space(base: Base, load: Load, *, free: int | None) -> None:
+    """Raise `NotEnough`, with what would fit, where a load takes more than is free."""
+    needed = need(base, load)
+    if free is None or needed.total <= free * _ROOM:
+        return
+    milder = next((words for words, _ in fitting(base, load, free)), "")
+    advice = f"{milder} 바꾸면 들어갑니다" if milder else "더 작은 모델을 쓰세요"
+    raise NotEnough(
+        f"메모리가 모자랍니다: {needed} 필요, 남은 것은 {memory.text(free)}입니다. {advice}. "
+        "그래도 하려면 --force를 붙이세요."
+    )
