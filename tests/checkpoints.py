@@ -161,6 +161,40 @@ def byte_fallback(folder: Path) -> Any:
     return fast
 
 
+def joining(folder: Path) -> Any:
+    """A tokenizer of Llama 3's shape: a sign and the line breaks behind it become one token."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    words = (
+        r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(words), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=700,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    joined = (f"{sign}{breaks}" for sign in ":.]!?" for breaks in ("\n", "\n\n", "\n\n\n"))
+    core.train_from_iterator(
+        [*tiny._texts(), *(text for text in joined for _ in range(99))], trainer
+    )
+    fast: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call, unused-ignore]
+        tokenizer_object=core, bos_token="<s>", eos_token="</s>", add_bos_token=True
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    fast.save_pretrained(folder)
+    return fast
+
+
 def _add_bytes(state: dict[str, Any], bytes_: list[str]) -> None:
     vocabulary = state["model"]["vocab"]
     for piece in bytes_:

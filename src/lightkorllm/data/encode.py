@@ -18,10 +18,11 @@ IGNORED = -100  # the label that losses skip, as in PyTorch
 Reason = Literal["long", "blank", "format"]
 
 _REASONS = {
-    "long": "너무 깁니다",
-    "blank": "배울 답이 없습니다",
-    "format": "프롬프트 형식으로 적을 수 없습니다",
+    "long": "너무 길어서",
+    "blank": "배울 답이 없어서",
+    "format": "프롬프트 형식으로 적을 수 없어서",
 }
+_LEADS = ("\n", "가", "1", "뷁")  # texts to spell an answer behind; not all join with its start
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +51,15 @@ class Dropped:
     def __str__(self) -> str:
         size = f" ({self.tokens:,}토큰)" if self.tokens else ""
         detail = f": {self.detail}" if self.detail else ""
-        return f"{self.item + 1:,}번째: {_REASONS[self.reason]}{size}{detail}"
+        return f"{self.item + 1:,}번째: {_REASONS[self.reason]} 뺐습니다{size}{detail}"
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
     """A data set as ids. `items` says which item each row was made of.
 
-    `literal_ends` answers ended with an end marker spelled out as text, which was taken off.
+    `literal_ends` answers and documents ended with an end marker spelled out as text, which was
+    taken off.
     """
 
     rows: tuple[Encoded, ...]
@@ -76,10 +78,10 @@ class Encoding:
     def lines(self) -> list[str]:
         """What was dropped and mended, Korean; empty where nothing was."""
         counts = Counter(drop.reason for drop in self.dropped)
-        lines = [f"{count:,}개는 {_REASONS[reason]}: 뺐습니다." for reason, count in counts.items()]
+        lines = [f"{count:,}개는 {_REASONS[reason]} 뺐습니다." for reason, count in counts.items()]
         if self.literal_ends:
             lines.append(
-                f"답 {self.literal_ends:,}개의 끝에 글로 적힌 끝 표시(</s> 따위)를 떼어 냈습니다. "
+                f"{self.literal_ends:,}개의 끝에 글로 적힌 끝 표시(</s> 따위)를 떼어 냈습니다. "
                 "끝 토큰은 저절로 붙습니다."
             )
         return lines
@@ -107,7 +109,7 @@ class Encoder:
         ends = 0
         for place, item in enumerate(items):
             bare = _without_literal_ends(item, (self.vocabulary.eos, *ENDS_OF_TURN))
-            ends += bare != item
+            ends += _mended(item, bare)
             made = self._rows(bare, place)
             if isinstance(made, Dropped):
                 dropped.append(made)
@@ -120,7 +122,7 @@ class Encoder:
 
     def _rows(self, item: Item, place: int) -> list[Encoded] | Dropped:
         if isinstance(item, Document):
-            return list(self._windows(item))
+            return list(self._windows(item)) or Dropped(place, "blank")
         try:
             row = self.row(item)
         except BadRequest as problem:
@@ -137,14 +139,15 @@ class Encoder:
         What stands before the last answer are exactly the ids that an engine gets for it.
         Raises `BadRequest` where the format cannot write the conversation.
         """
-        pieces = list(self.prompt_format.render(conversation).pieces)
-        last = max((at for at, piece in enumerate(pieces) if piece.learned), default=-1)
-        if last < 0 or not pieces[last].text.strip():
+        if not _last_answer(conversation).strip():
             return Encoded((), ())
+        pieces = self.prompt_format.render(conversation).pieces
+        last = max(at for at, piece in enumerate(pieces) if piece.learned)
         before, answer = pieces[:last], pieces[last].text
         prompt = "".join(piece.text for piece in before)
         ids, spans = self.vocabulary.encode_with_spans(prompt)
-        learned = [_is_within(span, _learned_spans(before)) for span in spans]
+        earlier = _learned_spans(before)
+        learned = [_is_within(span, earlier) for span in spans]
         answer_ids = self._closed(self._continued(prompt, answer, ids))
         if self.learn_all:
             learned = [number > 0 or not self.vocabulary.adds_bos for number in range(len(ids))]
@@ -155,11 +158,11 @@ class Encoder:
         whole = self.vocabulary.encode(prompt + answer)
         if whole[: len(ids)] == ids:
             return whole[len(ids) :]
-        lead = self.vocabulary.encode(
-            "\n"
-        )  # the tokenizer would join both: spell it behind a break
-        alone = self.vocabulary.encode("\n" + answer)
-        return alone[len(lead) :] if alone[: len(lead)] == lead else alone
+        for lead in _LEADS:  # the tokenizer would join both: spell it behind something else
+            start, both = self.vocabulary.encode(lead), self.vocabulary.encode(lead + answer)
+            if both[: len(start)] == start:
+                return both[len(start) :]
+        return self.vocabulary.encode(answer)[self.vocabulary.adds_bos :]
 
     def _closed(self, ids: list[int]) -> list[int]:
         end = self.vocabulary.eos_id
@@ -174,7 +177,7 @@ class Encoder:
         size = max(1, self.length - len(start)) if self.length else len(body)
         for at in range(0, len(body), size):
             part = body[at : at + size]
-            if len(start) + len(part) > 1:
+            if len(part) > 1:  # an end alone teaches nothing
                 told = [False] * len(start) + [True] * len(part)
                 yield Encoded((*start, *part), tuple(told))
 
@@ -188,6 +191,11 @@ class Encoder:
             )
         few = " / ".join(map(str, dropped[:3]))
         return f"배울 것이 있는 행이 하나도 없습니다. {few}".rstrip()
+
+
+def _last_answer(conversation: Conversation) -> str:
+    answers = (turn.text for turn in reversed(conversation.turns) if turn.role == "assistant")
+    return next(answers, "")
 
 
 def _learned_spans(pieces: Sequence[Piece]) -> list[tuple[int, int]]:
@@ -213,9 +221,16 @@ def _without_literal_ends(item: Item, ends: tuple[str, ...]) -> Item:
     return replace(item, turns=tuple(turns))
 
 
+def _mended(item: Item, bare: Item) -> int:
+    """How many texts of an item lost a literal end."""
+    if isinstance(item, Document) or isinstance(bare, Document):
+        return int(item != bare)
+    return sum(turn != mended for turn, mended in zip(item.turns, bare.turns, strict=True))
+
+
 def _bare(text: str, ends: tuple[str, ...]) -> str:
-    found = text.rstrip()
+    """A text without the ends spelled at its end, nor the blanks before them."""
+    bare, found = text, text.rstrip()
     while end := next((end for end in ends if end and found.endswith(end)), ""):
-        text = found.removesuffix(end)
-        found = text.rstrip()
-    return text
+        bare = found = found.removesuffix(end).rstrip()
+    return bare
