@@ -19,7 +19,9 @@ from lightkorllm.data.rows.base import Row
 from lightkorllm.errors import BadRequest, DataBroken
 
 AUTO = "auto"
+TRAINING, HELD_OUT = "builtin:pairs", "builtin:held_out"  # names of the pairs that we ship
 _SAMPLE = 100  # rows from which the format is found out
+_SHIPPED = {TRAINING: "training", HELD_OUT: "held_out"}
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -27,6 +29,8 @@ def load(
     source: str | Path, *, format: str = AUTO, columns: Mapping[str, str] | None = None
 ) -> Dataset:
     """The data set in a file, in a folder, or of a Hugging Face name such as `owner/name`.
+
+    `builtin:pairs` and `builtin:held_out` are the Korean questions and answers that we ship.
 
     `format` forces one of `formats.names()`; `columns` maps the file's column names to ours, such
     as `{"문의": "question"}`. Rows that cannot be used are told in `faults`. Raises `DataBroken`
@@ -36,6 +40,8 @@ def load(
     reader = _Reader(None if format == AUTO else formats.get(format), columns or {})
     if not str(source).strip():
         raise DataBroken("데이터 경로가 비어 있습니다. 파일이나 폴더의 경로를 적어 주세요.")
+    if shipped := _SHIPPED.get(str(source)):
+        return replace(load(Path(__file__).parent / "pairs" / shipped), source=str(source))
     path = Path(source).expanduser()
     if path.is_dir():
         return _joined([reader.file(file) for file in folder.files(path)], path)
@@ -43,6 +49,8 @@ def load(
         return reader.file(path)
     if _is_hub_name(str(source)):
         return reader.dataset(hub.read(str(source)), source=str(source))
+    if str(source).startswith("builtin:"):
+        raise DataBroken(f"{source}: 함께 들어 있는 데이터는 {', '.join(_SHIPPED)} 둘입니다.")
     raise DataBroken(f"{source}: 그런 파일이나 폴더가 없습니다. 경로를 확인해 주세요.")
 
 
