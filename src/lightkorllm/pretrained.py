@@ -5,6 +5,7 @@ Weights come from safetensors only, and no code of a model's repository is ever 
 
 from __future__ import annotations
 
+import codecs
 import functools
 import json
 import os
@@ -32,14 +33,15 @@ def load_tokenizer(folder: Path) -> Any:
     """
     transformers = _transformers()
     try:
-        if (folder / "tokenizer.json").is_file():
-            tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(
-                folder, local_files_only=True
-            )
-        else:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(
-                folder, trust_remote_code=False, local_files_only=True
-            )
+        with _without_marks(folder) as view:
+            if (view / "tokenizer.json").is_file():
+                tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(
+                    view, local_files_only=True
+                )
+            else:
+                tokenizer = transformers.AutoTokenizer.from_pretrained(
+                    view, trust_remote_code=False, local_files_only=True
+                )
     except Exception as error:
         raise ModelBroken(f"{folder}의 토크나이저를 읽을 수 없습니다: {_brief(error)}") from error
     if not tokenizer.is_fast:
@@ -111,24 +113,53 @@ def plain_layout(checkpoint: Checkpoint) -> Iterator[Path]:
     """The checkpoint as a folder that transformers, vLLM and GPTQModel understand.
 
     Most are one already. AutoGPTQ-era ones (other weight names, settings in quantize_config.json)
-    are shown through a temporary folder of links.
+    and those whose JSON begins with a byte order mark are shown through a temporary folder of
+    links.
     """
     declared = checkpoint.config.get("quantization_config")
     usual = all(file.name.startswith("model") for file in checkpoint.weights)
-    if usual and (checkpoint.gptq is None or declared):
+    marked = _has_marks(checkpoint.folder)
+    if usual and not marked and (checkpoint.gptq is None or declared):
         yield checkpoint.folder
         return
     with tempfile.TemporaryDirectory(prefix="lightkorllm-") as name:
         view = Path(name)
-        for pattern in _SMALL_FILES:
-            for file in checkpoint.folder.glob(pattern):
-                shutil.copy(file, view / file.name)
+        _copy_small_files(checkpoint.folder, view)
         _link_weights(checkpoint, view)
         config = dict(checkpoint.config)
         if checkpoint.gptq:
             config["quantization_config"] = quantization_config(checkpoint)
         (view / "config.json").write_text(json.dumps(config, ensure_ascii=False), encoding="utf-8")
         yield view
+
+
+@contextmanager
+def _without_marks(folder: Path) -> Iterator[Path]:
+    """The folder, or a copy of its small files where one begins with a byte order mark."""
+    if not _has_marks(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="lightkorllm-") as view:
+        _copy_small_files(folder, Path(view))
+        yield Path(view)
+
+
+def _has_marks(folder: Path) -> bool:
+    """Whether an editor has put a mark before JSON, which the libraries then take for damage."""
+    return any(_starts_with_mark(file) for file in folder.glob("*.json"))
+
+
+def _starts_with_mark(file: Path) -> bool:
+    with file.open("rb") as data:
+        return data.read(3) == codecs.BOM_UTF8
+
+
+def _copy_small_files(folder: Path, view: Path) -> None:
+    for pattern in _SMALL_FILES:
+        for file in folder.glob(pattern):
+            shutil.copy(file, view / file.name)
+            if file.suffix == ".json" and _starts_with_mark(file):
+                (view / file.name).write_bytes(file.read_bytes().removeprefix(codecs.BOM_UTF8))
 
 
 def quantization_config(checkpoint: Checkpoint) -> dict[str, Any]:

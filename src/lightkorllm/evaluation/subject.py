@@ -49,7 +49,8 @@ def _unpacked(found: Checkpoint, *, device: str, dtype: str) -> Any:
     import torch
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
-    config = AutoConfig.from_pretrained(found.folder, trust_remote_code=False)
+    with pretrained.plain_layout(found) as folder:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     kind = getattr(torch, dtype)
