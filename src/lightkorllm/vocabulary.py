@@ -29,14 +29,14 @@ class Vocabulary:
         self.bos = str(tokenizer.bos_token or "")
         self.eos = str(tokenizer.eos_token or "")
         self.adds_bos = self._adds_bos(tokenizer.bos_token_id)
-        self._bos_id = tokenizer.bos_token_id
+        self.bos_id: int | None = tokenizer.bos_token_id
         self.eos_id: int | None = tokenizer.eos_token_id
         self._first = next(
-            (id_ for id_ in (self._bos_id, tokenizer.eos_token_id) if id_ is not None), 0
+            (id_ for id_ in (self.bos_id, tokenizer.eos_token_id) if id_ is not None), 0
         )
         known = {number for number, token in self._added.items() if str(token) in ENDS_OF_TURN}
         eos = {tokenizer.eos_token_id} - {None}
-        self.ends: frozenset[int] = frozenset({*ends, *eos, *(known - {self._bos_id})})
+        self.ends: frozenset[int] = frozenset({*ends, *eos, *(known - {self.bos_id})})
         self._has_byte_tokens = self._backend.token_to_id("<0xEA>") is not None
         self._anchor = self._find_anchor()
 
@@ -55,7 +55,7 @@ class Vocabulary:
         ids = list(found.ids)
         spans = [(start + skipped, end + skipped) for start, end in found.offsets]
         if self.adds_bos:
-            return [self._bos_id, *ids], [(0, skipped), *spans]
+            return [self.bos_id, *ids], [(0, skipped), *spans]
         return (ids, spans) if ids else ([self._first], [(0, 0)])
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -81,6 +81,11 @@ class Vocabulary:
         if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
             return bytes.fromhex(piece[3:5])
         return str(piece).replace("\u2581", " ").encode("utf-8")
+
+    def special(self, token_id: int) -> str:
+        """How a special token is written; empty for every other token."""
+        added = self._added.get(token_id)
+        return str(added) if added is not None and added.special else ""
 
     def __len__(self) -> int:
         return int(self._backend.get_vocab_size(with_added_tokens=True))

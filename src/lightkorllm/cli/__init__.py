@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ _HELP = "사용법: lightkorllm <명령> [옵션]\n\n명령:\n{commands}\n\n명�
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. Errors are one Korean sentence on stderr and code 2 or 1."""
+    _say_what_can_be_said()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] in (["-V"], ["--version"]):
         print(f"lightkorllm {__version__}")
@@ -41,6 +43,12 @@ def run_command(name: str, argv: Sequence[str], *, prog: str) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _say_what_can_be_said() -> None:
+    """A console that has no such character shows `?`, and the command goes on."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _commands() -> list[str]:

@@ -47,7 +47,9 @@ class Fault:
 class Dataset:
     """A data set. `format` and `encoding` name all there were, where a folder mixes them.
 
-    `encoding` is empty where the container has its own (Parquet, Hugging Face).
+    `encoding` is empty where the container has its own (Parquet, Hugging Face). `rows` are the
+    numbers of the rows that the items stand in, `files` of a folder the files' names, each with
+    how many items it has; empty where that is not known.
     """
 
     items: tuple[Item, ...]
@@ -55,6 +57,8 @@ class Dataset:
     faults: tuple[Fault, ...] = ()
     source: str = ""
     encoding: str = ""
+    rows: tuple[int, ...] = ()
+    files: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "items", tuple(self.items))
@@ -71,6 +75,24 @@ class Dataset:
             line = json.dumps(_canonical(item), ensure_ascii=False, separators=(",", ":"))
             digest.update(line.encode() + b"\n")
         return digest.hexdigest()
+
+    def place(self, item: int) -> str:
+        """Where an item stands, for a person: its row, in a folder with its file."""
+        if not self.rows:
+            return f"{item + 1:,}번째"
+        before = 0
+        for name, count in self.files:
+            before += count
+            if item < before:
+                return f"{name} {self.rows[item]:,}행"
+        return f"{self.rows[item]:,}행"
+
+    @property
+    def repeats(self) -> tuple[tuple[int, int], ...]:
+        """Each item that is equal to an earlier one, with the first of those."""
+        first: dict[Item, int] = {}
+        places = ((at, first.setdefault(item, at)) for at, item in enumerate(self.items))
+        return tuple((at, earlier) for at, earlier in places if at != earlier)
 
     @property
     def duplicates(self) -> int:

@@ -48,10 +48,14 @@ class Dropped:
     tokens: int = 0
     detail: str = ""
 
-    def __str__(self) -> str:
+    @property
+    def why(self) -> str:
         size = f" ({self.tokens:,}토큰)" if self.tokens else ""
-        detail = f": {self.detail}" if self.detail else ""
-        return f"{self.item + 1:,}번째: {_REASONS[self.reason]} 뺐습니다{size}{detail}"
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{_REASONS[self.reason]} 뺐습니다{size}{detail}"
+
+    def __str__(self) -> str:
+        return f"{self.item + 1:,}번째: {self.why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +81,19 @@ class Encoding:
 
     def lines(self) -> list[str]:
         """What was dropped and mended, Korean; empty where nothing was."""
-        counts = Counter(drop.reason for drop in self.dropped)
-        lines = [f"{count:,}개는 {_REASONS[reason]} 뺐습니다." for reason, count in counts.items()]
-        if self.literal_ends:
-            lines.append(
-                f"{self.literal_ends:,}개의 끝에 글로 적힌 끝 표시(</s> 따위)를 떼어 냈습니다. "
-                "끝 토큰은 저절로 붙습니다."
-            )
-        return lines
+        return told(self.dropped, self.literal_ends)
+
+
+def told(dropped: Sequence[Dropped], literal_ends: int) -> list[str]:
+    """How many items were dropped for which reason, and how many literal ends were taken off."""
+    counts = Counter(drop.reason for drop in dropped)
+    lines = [f"{count:,}개는 {_REASONS[reason]} 뺐습니다." for reason, count in counts.items()]
+    if literal_ends:
+        lines.append(
+            f"{literal_ends:,}개의 끝에 글로 적힌 끝 표시(</s> 따위)를 떼어 냈습니다. "
+            "끝 토큰은 저절로 붙습니다."
+        )
+    return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +117,8 @@ class Encoder:
         dropped: list[Dropped] = []
         ends = 0
         for place, item in enumerate(items):
-            bare = _without_literal_ends(item, (self.vocabulary.eos, *ENDS_OF_TURN))
-            ends += _mended(item, bare)
+            bare = without_literal_ends(item, (self.vocabulary.eos, *ENDS_OF_TURN))
+            ends += mended(item, bare)
             made = self._rows(bare, place)
             if isinstance(made, Dropped):
                 dropped.append(made)
@@ -117,7 +126,7 @@ class Encoder:
             rows += made
             places += [place] * len(made)
         if not rows:
-            raise DataBroken(self._nothing_left(dropped))
+            raise DataBroken(nothing_left(dropped, length=self.length))
         return Encoding(tuple(rows), tuple(places), tuple(dropped), ends)
 
     def _rows(self, item: Item, place: int) -> list[Encoded] | Dropped:
@@ -139,7 +148,7 @@ class Encoder:
         What stands before the last answer are exactly the ids that an engine gets for it.
         Raises `BadRequest` where the format cannot write the conversation.
         """
-        if not _last_answer(conversation).strip():
+        if not last_answer(conversation).strip():
             return Encoded((), ())
         pieces = self.prompt_format.render(conversation).pieces
         last = max(at for at, piece in enumerate(pieces) if piece.learned)
@@ -181,19 +190,22 @@ class Encoder:
                 told = [False] * len(start) + [True] * len(part)
                 yield Encoded((*start, *part), tuple(told))
 
-    def _nothing_left(self, dropped: Sequence[Dropped]) -> str:
-        lengths = sorted(drop.tokens for drop in dropped if drop.reason == "long")
-        if len(lengths) * 2 > len(dropped):
-            return (
-                f"모든 행이 {self.length:,}토큰보다 깁니다(가장 짧은 것 {lengths[0]:,}, 가장 긴 것 "
-                f"{lengths[-1]:,}토큰). --max_length를 {lengths[-1]:,} 이상으로 늘리거나 글을 "
-                "나눠 주세요."
-            )
-        few = " / ".join(map(str, dropped[:3]))
-        return f"배울 것이 있는 행이 하나도 없습니다. {few}".rstrip()
+
+def nothing_left(dropped: Sequence[Dropped], *, length: int = 0) -> str:
+    """Why no row is left, Korean: where most are too long, with the lengths."""
+    lengths = sorted(drop.tokens for drop in dropped if drop.reason == "long")
+    if len(lengths) * 2 > len(dropped):
+        return (
+            f"모든 행이 {length:,}토큰보다 깁니다(가장 짧은 것 {lengths[0]:,}, 가장 긴 것 "
+            f"{lengths[-1]:,}토큰). --max_length를 {lengths[-1]:,} 이상으로 늘리거나 글을 "
+            "나눠 주세요."
+        )
+    few = " / ".join(map(str, dropped[:3]))
+    return f"배울 것이 있는 행이 하나도 없습니다. {few}".rstrip()
 
 
-def _last_answer(conversation: Conversation) -> str:
+def last_answer(conversation: Conversation) -> str:
+    """What the assistant said last; empty where it never spoke."""
     answers = (turn.text for turn in reversed(conversation.turns) if turn.role == "assistant")
     return next(answers, "")
 
@@ -211,7 +223,8 @@ def _is_within(span: tuple[int, int], outer: Sequence[tuple[int, int]]) -> bool:
     return any(start <= span[0] < span[1] <= end for start, end in outer)
 
 
-def _without_literal_ends(item: Item, ends: tuple[str, ...]) -> Item:
+def without_literal_ends(item: Item, ends: tuple[str, ...]) -> Item:
+    """The same item, its answers without the end markers that are spelled out at their ends."""
     if isinstance(item, Document):
         return Document(_bare(item.text, ends))
     turns = [
@@ -221,7 +234,7 @@ def _without_literal_ends(item: Item, ends: tuple[str, ...]) -> Item:
     return replace(item, turns=tuple(turns))
 
 
-def _mended(item: Item, bare: Item) -> int:
+def mended(item: Item, bare: Item) -> int:
     """How many texts of an item lost a literal end."""
     if isinstance(item, Document) or isinstance(bare, Document):
         return int(item != bare)

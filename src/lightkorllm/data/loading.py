@@ -82,13 +82,18 @@ class _Reader:
         self._refuse_unknown_columns(head, source)
         form = self.format or self._format_of(head, source)
         items: list[Item] = []
+        numbers: list[int] = []
         faults: list[Fault] = []
         for row in chain(head, found):
             try:
                 items.append(self._item(row, form))
             except BadRequest as problem:
                 faults.append(Fault(row.number, problem.message))
-        dataset = Dataset(tuple(items), form.name, tuple(faults), source, encoding)
+            else:
+                numbers.append(row.number)
+        dataset = Dataset(
+            tuple(items), form.name, tuple(faults), source, encoding, rows=tuple(numbers)
+        )
         if not items:
             raise _nothing_usable(dataset)
         return dataset
@@ -155,16 +160,19 @@ def _nothing_usable(dataset: Dataset) -> DataBroken:
 
 def _joined(parts: Sequence[Dataset], path: Path) -> Dataset:
     """One data set of a folder's files; the faults say which file they are in."""
+    names = [Path(part.source).relative_to(path).as_posix() for part in parts]
     return Dataset(
         items=tuple(item for part in parts for item in part.items),
         format=_names(part.format for part in parts),
         faults=tuple(
-            replace(fault, file=Path(part.source).relative_to(path).as_posix())
-            for part in parts
+            replace(fault, file=name)
+            for name, part in zip(names, parts, strict=True)
             for fault in part.faults
         ),
         source=str(path),
         encoding=_names(part.encoding for part in parts),
+        rows=tuple(row for part in parts for row in part.rows),
+        files=tuple((name, len(part.items)) for name, part in zip(names, parts, strict=True)),
     )
 
 
