@@ -137,7 +137,7 @@ def as_json(dataset: Dataset, preview: Preview) -> dict[str, Any]:
         "learned": preview.learned,
         "literal_ends": preview.literal_ends,
         "dropped": [asdict(drop) for drop in preview.dropped],
-        "rows": [asdict(row) for row in preview.rows],
+        "rows": [{**asdict(row), "parts": list(map(asdict, row.parts))} for row in preview.rows],
     }
 
 
