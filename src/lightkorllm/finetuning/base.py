@@ -1,4 +1,4 @@
-"""The base of a fine-tuning: found by name, described by its headers, loaded so that it can learn."""
+"""The base of a fine-tuning: found by name, described by its headers, loaded so that it learns."""
 
 from __future__ import annotations
 
