@@ -153,7 +153,7 @@ def _bare(job: Path) -> dict[str, float]:
 
     ran = subprocess.run(
         [sys.executable, "-c", PLAIN, str(job)],
-        capture_output=True, text=True, check=True, env=environment(), cwd=job.parent,
+        capture_output=True, encoding="utf-8", check=True, env=environment(), cwd=job.parent,
     )  # fmt: skip
     line = next(line for line in ran.stdout.splitlines() if line.startswith("PLAIN"))
     found: dict[str, float] = json.loads(line.removeprefix("PLAIN"))

@@ -33,16 +33,26 @@ def test_an_error_is_one_korean_sentence_and_a_code(capsys: pytest.CaptureFixtur
     assert lines[-1].startswith("오류: 모델을 찾을 수 없습니다: 없는.gguf")
 
 
+CONSOLES: dict[str, tuple[list[str], dict[str, str]]] = {
+    "korean windows": ([], {"PYTHONIOENCODING": "cp949", "LC_ALL": "C"}),
+    "no locale": (["-X", "utf8=0"], {"LC_ALL": "C"}),
+}
+HELP = [["--help"], *([name, "--help"] for name in cli._commands())]
+REFUSED = [["serve", "--model", "없음"], ["data", "없음"], ["export", "없음"]]
+
+
 @pytest.mark.case("K14", "K16")
-@pytest.mark.parametrize("argv", [["--help"], ["serve", "--help"], ["serve", "--model", "없음"]])
-def test_every_command_speaks_on_a_cp949_console(argv: list[str]) -> None:
+@pytest.mark.parametrize("console", CONSOLES)
+@pytest.mark.parametrize("argv", [*HELP, *REFUSED], ids=" ".join)
+def test_every_command_speaks_on_every_console(argv: list[str], console: str) -> None:
+    flags, environ = CONSOLES[console]
     command = [sys.executable, "-X", "warn_default_encoding", "-W", "error::EncodingWarning"]
     done = subprocess.run(
-        [*command, "-m", "lightkorllm", *argv],
+        [*command, *flags, "-m", "lightkorllm", *argv],
         capture_output=True,
-        env={"PYTHONIOENCODING": "cp949", "LC_ALL": "C", "PATH": ""},
+        env={**environ, "PATH": ""},
         check=False,
     )
     assert b"Traceback" not in done.stderr
     assert done.returncode == (0 if "--help" in argv else 2)
-    assert (done.stdout + done.stderr).decode("cp949")
+    assert (done.stdout + done.stderr).decode(environ.get("PYTHONIOENCODING", "ascii"))
