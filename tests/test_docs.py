@@ -14,8 +14,9 @@ from typing import Any, get_type_hints
 import pytest
 
 from client import call
-from lightkorllm import errors, prompts
+from lightkorllm import cli, errors, prompts
 from lightkorllm.conversation import Conversation
+from lightkorllm.data.options import DataOptions
 from lightkorllm.errors import BadRequest, JobError, LightKorError, SetupError
 from lightkorllm.evaluation.options import EvaluateOptions
 from lightkorllm.generation import Reply, SamplingParams, Usage
@@ -29,9 +30,14 @@ from live import Serve
 ROOT = Path(__file__).parent.parent
 README = {"ko": ROOT / "README.md", "en": ROOT / "README.en.md"}
 DOCS = {"ko": ROOT / "docs", "en": ROOT / "docs" / "en"}
-PAGES = ("api.md", "engines.md", "evaluate.md", "export.md", "operations.md", "options.md",
-         "prompts.md", "quantize.md")  # fmt: skip
-JOBS = {"quantize.md": QuantizeOptions, "evaluate.md": EvaluateOptions, "export.md": ExportOptions}
+PAGES = ("api.md", "data.md", "engines.md", "evaluate.md", "export.md", "operations.md",
+         "options.md", "prompts.md", "quantize.md")  # fmt: skip
+JOBS = {
+    "data.md": DataOptions,
+    "evaluate.md": EvaluateOptions,
+    "export.md": ExportOptions,
+    "quantize.md": QuantizeOptions,
+}
 MARKDOWN = [
     path for folder in (ROOT, DOCS["ko"], DOCS["en"]) for path in sorted(folder.glob("*.md"))
 ]
@@ -121,7 +127,7 @@ def _aliases(name: str) -> list[str]:
 def test_every_option_of_a_job_is_told_with_its_default(page: str, language: str) -> None:
     text = _page(page, language)
     for field in fields(JOBS[page]):
-        positional = field.name in ("a", "b", "model")
+        positional = "Positional" in str(field.type)
         name = "A" if field.name in "ab" else field.name.upper()
         _, default, meaning = _row(text, name if positional else f"--{field.name}")
         assert default == _default(None if field.default == "" else field.default, language)
@@ -251,6 +257,18 @@ def test_the_echo_example_prints_what_the_page_shows(language: str) -> None:
         exec(_block(page, "python echo"), {})
 
     assert printed.getvalue() == _block(page, "text echo")
+
+
+@language
+def test_the_data_command_writes_what_the_page_shows(
+    language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    page = _page("data.md", language)
+    (tmp_path / "상담.csv").write_text(_block(page, "csv shop"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    assert cli.main(["data", "상담.csv", "--rows", "1"]) == 0
+    assert capsys.readouterr().out == _block(page, "text shop")
 
 
 @pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))

@@ -54,7 +54,7 @@ def test_the_bytes_of_the_tokens_are_the_texts(vocabulary: Vocabulary, line: str
     assert spelled.removeprefix(" ") == line  # Llama's writes a space before a text
 
 
-@pytest.mark.case("K22")
+@pytest.mark.case("K22", "F07")
 def test_there_is_exactly_one_bos_where_the_tokenizer_wants_one(tmp_path: Path) -> None:
     fast = checkpoints.byte_fallback(tmp_path)
     vocabulary = Vocabulary(pretrained.load_tokenizer(tmp_path))
