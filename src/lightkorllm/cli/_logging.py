@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import sys
@@ -25,9 +26,12 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"transformers\..*|torch\..*|gptqmodel\..*")
     try:
+        from transformers import modeling_gguf_pytorch_utils as gguf_reader
         from transformers.utils import logging as theirs
     except ImportError:
         return
+    bars: Any = gguf_reader
+    bars.tqdm = functools.partial(bars.tqdm, disable=True)
     guest: Any = theirs
     guest.set_verbosity_error()
     guest.disable_progress_bar()

@@ -7,16 +7,14 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightkorllm import fingerprint, plotting, record, repacking
 from lightkorllm.errors import LightKorError
 from lightkorllm.finetuning import samples, training
+from lightkorllm.finetuning.job import Finetuned, Job
 from lightkorllm.finetuning.training import Outcome, Point
 from lightkorllm.record import Record
-
-if TYPE_CHECKING:
-    from lightkorllm.finetuning.job import Finetuned, Job
 
 GGUF = "adapter.gguf"
 CURVE = "loss.png"
@@ -26,8 +24,6 @@ _PACKAGES = ("lightkorllm", "torch", "transformers", "peft", "gptqmodel", "token
 
 def finish(job: Job, model: Any, kernel: str, outcome: Outcome, before: float | None) -> Finetuned:
     """Write the adapter's folder whole, then move it into place."""
-    from lightkorllm.finetuning.job import Finetuned
-
     draft = job.work / "adapter"
     shutil.rmtree(draft, ignore_errors=True)
     _save(model, draft)

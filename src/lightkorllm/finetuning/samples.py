@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightkorllm.conversation import Conversation
+from lightkorllm.finetuning.job import Job
 from lightkorllm.prompts.base import Prompt
 from lightkorllm.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from lightkorllm.finetuning.job import Job
 
 _MOST_TOKENS = 128
 

@@ -1,0 +1,207 @@
+"""From options to a job: everything is read, checked and reckoned, and nothing is written."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from lightkorllm import data, hardware, memory, prompts
+from lightkorllm.data.dataset import Dataset
+from lightkorllm.data.encode import Encoder, Encoding
+from lightkorllm.errors import DataBroken, OptionError
+from lightkorllm.finetuning import base as bases
+from lightkorllm.finetuning import plan
+from lightkorllm.finetuning.base import Base, Kernel
+from lightkorllm.finetuning.job import Job
+from lightkorllm.finetuning.options import FinetuneOptions
+from lightkorllm.finetuning.plan import Load
+from lightkorllm.finetuning.training import Settings
+from lightkorllm.vocabulary import Vocabulary
+
+_MOST_HELD_OUT = 200
+_CAPACITY = {"cpu": 512}  # tokens at once beyond which a CPU gets no faster
+_CARD_CAPACITY = 8192
+
+
+def prepare(options: FinetuneOptions) -> Job:
+    """Read, check and reckon; nothing is written and no weight is loaded.
+
+    Raises a `SetupError` with numbers and advice for what would fail later.
+    """
+    if not options.dataset_dir:
+        raise OptionError("--dataset_dir", "배울 데이터의 파일이나 폴더, 데이터셋 이름을 주세요")
+    output = _output(options)
+    loaded = data.load(options.dataset_dir)
+    base = bases.find(options.base_model_dir)
+    compute = hardware.choose(
+        options.device, gptq=False, model_type=base.model_type, dtype=options.dtype
+    )
+    tokenizer = bases.load_tokenizer(base)
+    chosen = prompts.for_model(base.path, tokenizer, name=options.prompt_format)
+    vocabulary = Vocabulary(tokenizer)
+    encoder = Encoder(vocabulary, chosen, options.max_length, options.train_on_prompt)
+    learned, held_out, datasets = _encoded(options, loaded, encoder)
+    load = _load(options, base, learned, compute.device, compute.dtype)
+    settings = _settings(options, learned, load, output, compute.device, compute.dtype)
+    if not options.force:
+        plan.require_space(base, load, free=memory.available(compute.device))
+    advice = [compute.advice, *_about_optimizer(options, settings), *_about_end(base, vocabulary)]
+    return Job(
+        options, base, tokenizer, chosen, learned, held_out, datasets, load, settings, output,
+        tuple(line for line in advice if line),
+    )  # fmt: skip
+
+
+def _output(options: FinetuneOptions) -> Path:
+    output = options.train_output_dir.expanduser().absolute()
+    if output.exists() and not options.overwrite and any(output.iterdir()):
+        raise OptionError(
+            "--train_output_dir",
+            f"{output} 폴더가 이미 있습니다. 다른 이름을 주거나 --overwrite를 붙이세요",
+        )
+    return output
+
+
+def _encoded(
+    options: FinetuneOptions, loaded: Dataset, encoder: Encoder
+) -> tuple[Encoding, Encoding | None, tuple[Dataset, ...]]:
+    """What is learned, what is only measured, and where both come from."""
+    everything = encoder.encode(loaded.items)
+    if options.held_out_dir:
+        apart = data.load(options.held_out_dir)
+        return everything, encoder.encode(apart.items), (loaded, apart)
+    items = sorted(set(everything.items))
+    count = min(_MOST_HELD_OUT, round(len(items) * options.held_out_share))
+    if options.held_out_share:
+        count = max(count, 1)
+    count = min(count, len(items) - 1)
+    chosen = frozenset(random.Random(options.seed).sample(items, count))
+    told = [_part(everything, chosen, inside=inside) for inside in (False, True)]
+    return told[0], told[1] if told[1].rows else None, (loaded,)
+
+
+def _part(encoding: Encoding, chosen: frozenset[int], *, inside: bool) -> Encoding:
+    pairs = [
+        (row, item)
+        for row, item in zip(encoding.rows, encoding.items, strict=True)
+        if (item in chosen) is inside
+    ]
+    return replace(
+        encoding, rows=tuple(row for row, _ in pairs), items=tuple(item for _, item in pairs)
+    )
+
+
+def _load(options: FinetuneOptions, base: Base, learned: Encoding, device: str, dtype: str) -> Load:
+    """The kernel, and checkpointing where it is needed to fit."""
+    capacity = _capacity(options, learned, device)
+    kernel: Kernel = "plain"
+    if base.is_gptq:
+        on_card = device.startswith("cuda")
+        kernel = "packed" if options.kernel == "packed" or (
+            options.kernel == "auto" and on_card
+        ) else "unpacked"  # fmt: skip
+    every = options.target_modules not in ("auto",)
+    densest = max(sum(row.learned) / len(row.ids) for row in learned.rows)
+    load = Load(
+        tokens=capacity,
+        learned=round(capacity * densest),
+        dtype=dtype,
+        kernel=kernel,
+        adapter_parameters=plan.adapter_parameters(
+            base.shape, rank=options.lora_rank, every_layer=every
+        ),
+        checkpointing=options.gradient_checkpointing == "on",
+    )
+    free = memory.available(device)
+    if options.kernel == "auto" and kernel == "unpacked" and not _fits(base, load, free):
+        packed = replace(load, kernel="packed", dtype="float32")
+        load = packed if _fits(base, packed, free) else load
+    if options.gradient_checkpointing == "auto" and not _fits(base, load, free):
+        load = replace(load, checkpointing=True)
+    return load
+
+
+def _fits(base: Base, load: Load, free: int | None) -> bool:
+    return free is None or plan.need(base, load).total <= free * 0.9
+
+
+def _capacity(options: FinetuneOptions, learned: Encoding, device: str) -> int:
+    """Tokens that are computed at once: a batch of the longest rows, or what saturates a device."""
+    longest = max(len(row.ids) for row in learned.rows)
+    most = _CAPACITY.get(device, _CARD_CAPACITY)
+    return max(longest, min(most, longest * options.train_batch_size))
+
+
+def _settings(
+    options: FinetuneOptions, learned: Encoding, load: Load, output: Path, device: str, dtype: str
+) -> Settings:
+    rows_per_step = options.train_batch_size * options.gradient_accumulation_step
+    per_epoch = -(-len(learned.rows) // rows_per_step)
+    total = options.max_train_step or max(1, round(per_epoch * options.num_epochs))
+    return Settings(
+        folder=output.with_name(output.name + ".partial") / "checkpoints",
+        total=total,
+        rows_per_step=rows_per_step,
+        capacity=load.tokens,
+        learning_rate=options.learning_rate,
+        warmup_steps=min(options.train_warmup_steps, total // 2),
+        schedule=options.schedule,
+        weight_decay=options.weight_decay,
+        optimizer=_optimizer(options, device),
+        save_steps=options.save_steps or max(1, total // 20),
+        eval_steps=options.eval_steps or max(1, total // 5),
+        seed=options.seed,
+        device=device,
+        dtype=load.dtype if load.kernel == "packed" else dtype,
+        report_to=options.report_to,
+    )
+
+
+def _has_bitsandbytes(device: str) -> bool:
+    from importlib.util import find_spec
+
+    return device.startswith("cuda") and find_spec("bitsandbytes") is not None
+
+
+def _optimizer(options: FinetuneOptions, device: str) -> str:
+    eight_bit = _has_bitsandbytes(device)
+    if options.train_optimizer == "auto":
+        return "paged_adamw_8bit" if eight_bit else "adamw_torch"
+    if "bit" in options.train_optimizer and not eight_bit:
+        return "adamw_torch"
+    from transformers.training_args import OptimizerNames
+
+    known = [name.value for name in OptimizerNames]
+    if options.train_optimizer not in known:
+        raise OptionError("--train_optimizer", f"{', '.join(known)} 중 하나여야 합니다")
+    return options.train_optimizer
+
+
+def _about_optimizer(options: FinetuneOptions, settings: Settings) -> Iterator[str]:
+    if options.train_optimizer not in ("auto", settings.optimizer):
+        yield (
+            f"{options.train_optimizer}은(는) CUDA 카드와 bitsandbytes가 있어야 해서 "
+            f"{settings.optimizer}를 씁니다."
+        )
+
+
+def _about_end(base: Base, vocabulary: Vocabulary) -> Iterator[str]:
+    """A tokenizer whose end token is not the one that the base was trained with."""
+    if vocabulary.eos_id is None:
+        raise DataBroken(
+            f"{base.name}의 토크나이저에 끝 토큰(EOS)이 없어 답을 끝맺는 법을 가르칠 수 없습니다. "
+            "tokenizer_config.json에 eos_token을 적어 주세요."
+        )
+    if base.checkpoint is None:
+        return
+    told = base.checkpoint.text_config.get("eos_token_id")
+    known = {number for number in (told if isinstance(told, list) else [told]) if number}
+    if known and vocabulary.eos_id not in known:
+        yield (
+            f"경고: 토크나이저의 끝 토큰({vocabulary.eos!r}, {vocabulary.eos_id}번)이 모델의 것"
+            f"({', '.join(map(str, sorted(known)))}번)과 다릅니다. 모델이 배우지 않은 토큰이면 "
+            "답이 끝나지 않을 수 있으니, 원래 끝 토큰으로 되돌리거나 서빙할 때 stop 문자열을 "
+            "주세요."
+        )
