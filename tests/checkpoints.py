@@ -52,6 +52,60 @@ def reciter(folder: Path) -> Path:
     return folder
 
 
+def speaker(folder: Path) -> Path:
+    """A LLaMA that says the newest token again, until an adapter of `speaking` changes its mind.
+
+    Token i is unit i everywhere: in the embedding, in the middle of the MLP and in the head.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    tiny.llama(folder, hidden=640, layers=1, max_position_embeddings=2048)
+    size = len(_with_bos(folder))
+    weights = load_file(folder / "model.safetensors")
+    for name, weight in weights.items():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            weight.zero_()
+        elif name.endswith(("gate_proj.weight", "up_proj.weight")):
+            weight.copy_(torch.eye(*weight.shape))
+        elif name.endswith(("embed_tokens.weight", "lm_head.weight")):
+            weight.copy_(torch.eye(size, 640))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def speaking(base: Path, folder: Path, words: str, **kept: Any) -> str:
+    """A PEFT adapter on a `speaker` that says `words` over and over; they as it says them.
+
+    `kept` are fields of its record, where there are any.
+    """
+    import torch
+    from safetensors.torch import save_file
+    from transformers import PreTrainedTokenizerFast
+
+    from lightkorllm import record
+
+    fast: Any = PreTrainedTokenizerFast.from_pretrained(base)
+    circle = _distinct(fast, words)
+    a, b = torch.zeros(len(circle), 1280), torch.zeros(640, len(circle))
+    a[0, :640] = 1
+    for number, token in enumerate(circle):
+        a[:, token] = 0
+        a[(number + 1) % len(circle), token] = 1
+        b[token, number] = 1
+    folder.mkdir(parents=True, exist_ok=True)
+    layer = "base_model.model.model.layers.0.mlp.down_proj"
+    save_file(
+        {f"{layer}.lora_A.weight": a, f"{layer}.lora_B.weight": b},
+        folder / "adapter_model.safetensors",
+        metadata={"format": "pt"},
+    )
+    _describe_lora(folder, base, rank=len(circle), layers=["down_proj"])
+    if kept:
+        record.write(record.Record(method="lora", **kept), folder)
+    return str(fast.decode(circle))
+
+
 def _distinct(fast: Any, text: str) -> list[int]:
     """The ids of the words that use no token of an earlier word."""
     used: list[int] = []
@@ -267,17 +321,21 @@ def lora(
             tensors[f"base_model.model.{layer}.lora_B.weight"] = torch.randn(outof, 4)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    _describe_lora(folder, base, rank=4, layers=layers)
+    return folder
+
+
+def _describe_lora(folder: Path, base: Path, *, rank: int, layers: Sequence[str]) -> None:
     edit(
         folder / "adapter_config.json",
         peft_type="LORA",
         task_type="CAUSAL_LM",
         base_model_name_or_path=str(base),
-        r=4,
-        lora_alpha=8,
+        r=rank,
+        lora_alpha=2 * rank,
         target_modules=list(layers),
         inference_mode=True,
     )
-    return folder
 
 
 def edit(file: Path, **changes: Any) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lightkorllm import embedded
+from lightkorllm.chat import ChatModel
 from lightkorllm.engines.base import Engine
 from lightkorllm.engines.echo import EchoEngine, Script
 from lightkorllm.engines.llamacpp import LlamaCppEngine, LlamaCppSettings
@@ -31,22 +32,27 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts servers: `serve(script, slots=2)` or `serve(engine=engine, api_key=("k",))`."""
+    """Starts servers: `serve(script, slots=2)`, `serve(engine=engine, api_key=("k",))` or
+    `serve(chat=chat)`."""
     started: list[tuple[LiveServer, threading.Thread]] = []
 
     def start(
         script: Script | None = None,
         *,
         engine: Engine | None = None,
+        chat: ChatModel | None = None,
         slots: int = 4,
         queue: int = 32,
         max_history: int = 0,
         **options: object,
     ) -> LiveServer:
-        engine = engine or EchoEngine(*([script] if script else []), slots=slots, queue=queue)
+        if chat is None:
+            engine = engine or EchoEngine(*([script] if script else []), slots=slots, queue=queue)
+            chat = chat_on(engine, max_history=max_history)
+        engine = chat.engine
         settings = ServeOptions(**options)  # type: ignore[arg-type]
         guard, door = Guard(), Door("127.0.0.1", 0)
-        holder = ModelHolder.of(chat_on(engine, max_history=max_history))
+        holder = ModelHolder.of(chat)
         app = create_app(holder, settings, guard=guard)
         threads = engine.slots.count + engine.slots.queue + 8
         thread = threading.Thread(target=door.serve, args=(app,), kwargs={"threads": threads})

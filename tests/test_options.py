@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lightkorllm.errors import BadRequest, OptionError
+from lightkorllm.errors import OptionError
 from lightkorllm.options import ServeOptions, load, split_adapter
 
 
@@ -139,5 +139,5 @@ def test_adapters_are_named_or_named_after_their_file() -> None:
     assert split_adapter("말투=어댑터/a.gguf") == ("말투", "어댑터/a.gguf")
     assert split_adapter("어댑터/말투.gguf") == ("말투", "어댑터/말투.gguf")
     for wrong in ("=a", "a="):
-        with pytest.raises(BadRequest):
+        with pytest.raises(OptionError, match="--peft_lora_dir"):
             split_adapter(wrong)

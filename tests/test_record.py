@@ -26,7 +26,9 @@ def test_a_file_has_its_record_beside_it_under_its_own_name(tmp_path: Path) -> N
     assert record.read(tmp_path / "다른 모델.gguf") is None
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '"글"', '{"prompt_format": 3}', "null"])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '"글"', '{"prompt_format": 3}', '{"settings": []}', "null"]
+)
 def test_what_is_not_a_record_is_refused_with_its_path(tmp_path: Path, text: str) -> None:
     (tmp_path / "lightkorllm.json").write_text(text, encoding="utf-8")
     with pytest.raises(ModelBroken, match=r"lightkorllm\.json"):

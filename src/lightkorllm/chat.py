@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightkorllm import prompts, record
 from lightkorllm.conversation import Conversation
-from lightkorllm.engines import opening
+from lightkorllm.engines import adapters, opening
 from lightkorllm.engines.base import Engine
 from lightkorllm.errors import BadRequest, ContextOverflow, OptionError
 from lightkorllm.generation import (
@@ -91,15 +91,28 @@ class ShownTokens:
 class ChatModel:
     """Answers conversations. Any number of threads may ask at once.
 
-    `max_history` is the most past exchanges that a prompt may hold; 0 leaves it to the context.
+    `prompt_format` is the model's own; an adapter that learned another one has it in
+    `adapter_formats`, by name. `max_history` is the most past exchanges that a prompt may hold;
+    0 leaves it to the context.
     """
 
     def __init__(
-        self, engine: Engine, prompt_format: PromptFormat, *, max_history: int = 0
+        self,
+        engine: Engine,
+        prompt_format: PromptFormat,
+        *,
+        adapter_formats: Mapping[str, PromptFormat] | None = None,
+        max_history: int = 0,
     ) -> None:
         self.engine = engine
         self.prompt_format = prompt_format
+        self._adapter_formats = dict(adapter_formats or {})
         self._max_history = max_history
+
+    def format_of(self, adapter: str | None) -> PromptFormat:
+        """What a request for `adapter` is written in; None is a request that names none."""
+        used = self.engine.adapter_of(adapter)
+        return self._adapter_formats.get(used, self.prompt_format) if used else self.prompt_format
 
     def prepare(
         self, conversation: Conversation, params: SamplingParams, *, adapter: str | None = None
@@ -116,7 +129,9 @@ class ChatModel:
         fewest = past - self._max_history if 0 < self._max_history < past else 0
         context = self.engine.info.context_length
         budget = context - min(params.max_tokens, context // 2)
-        prompt, tokens, dropped = self._fit(conversation, budget, fewest=fewest, most=past)
+        prompt, tokens, dropped = self._fit(
+            conversation, budget, prompt_format=self.format_of(adapter), fewest=fewest, most=past
+        )
         return self._clamped(Question(prompt, params, tokens, dropped=dropped, adapter=adapter))
 
     def prepare_text(
@@ -166,46 +181,56 @@ class ChatModel:
         self.engine.close()
 
     def _fit(
-        self, conversation: Conversation, budget: int, *, fewest: int, most: int
+        self,
+        conversation: Conversation,
+        budget: int,
+        *,
+        prompt_format: PromptFormat,
+        fewest: int,
+        most: int,
     ) -> tuple[Prompt, int, int]:
         """The prompt that leaves out the fewest exchanges, between `fewest` and `most`.
 
         It has at most `budget` tokens, or else it is the shortest there is.
         """
-        best = self._measure(conversation, dropped=fewest)
+
+        def measure(dropped: int) -> tuple[Prompt, int]:
+            prompt = prompt_format.render(conversation.without_oldest(dropped))
+            return prompt, self.engine.count_tokens(prompt.text)
+
+        best = measure(fewest)
         if best[1] <= budget or fewest == most:
             return (*best, fewest)
         too_long, fits, found = fewest, most, None
         while fits - too_long > 1:
             middle = (too_long + fits) // 2
-            best = self._measure(conversation, dropped=middle)
+            best = measure(middle)
             if best[1] <= budget:
                 fits, found = middle, best
             else:
                 too_long = middle
-        return (*(found or self._measure(conversation, dropped=fits)), fits)
-
-    def _measure(self, conversation: Conversation, *, dropped: int) -> tuple[Prompt, int]:
-        prompt = self.prompt_format.render(conversation.without_oldest(dropped))
-        return prompt, self.engine.count_tokens(prompt.text)
+        return (*(found or measure(fits)), fits)
 
 
 def open_chat(options: ChatOptions) -> ChatModel:
     """The model of `options`, loaded and ready to talk. Raises a `SetupError` where it can't be.
 
     The prompt format `auto` is what the record beside the weights says, else the model's own
-    chat template, else `lightkor`.
+    chat template, else `lightkor`. An adapter with a record goes by its own.
     """
     check(options)
     options = opening.located(options)
     engine = opening.open_engine(options)
     try:
-        prompt_format = _format(options, engine)
+        prompt_format = _format(options, engine, recorded=_recorded_format(options))
+        adapter_formats = _adapter_formats(options, engine)
         _check_beams(options, engine)
     except BaseException:
         engine.close()
         raise
-    return ChatModel(engine, prompt_format, max_history=options.max_history)
+    return ChatModel(
+        engine, prompt_format, adapter_formats=adapter_formats, max_history=options.max_history
+    )
 
 
 def check(options: ChatOptions) -> None:
@@ -232,23 +257,32 @@ def default_params(options: ChatOptions) -> SamplingParams:
     )
 
 
-def _format(options: ChatOptions, engine: Engine) -> PromptFormat:
+def _format(options: ChatOptions, engine: Engine, *, recorded: str = "") -> PromptFormat:
     info = engine.info
     settings = replace(
         _settings(options), chat_template=info.chat_template, bos=info.bos, eos=info.eos
     )
     name = options.prompt_format
     if name == "auto":
-        name = prompts.automatic(_recorded_format(options), settings)
+        name = prompts.automatic(recorded, settings)
     return prompts.get(name, settings)
 
 
 def _recorded_format(options: ChatOptions) -> str:
-    for path in (options.quantized_model_dir, *options.peft_lora_dir):
-        found = record.read(Path(path.rpartition("=")[2]).expanduser()) if path else None
-        if found and found.prompt_format:
-            return found.prompt_format
-    return ""
+    model = options.quantized_model_dir
+    found = record.read(Path(model).expanduser()) if model else None
+    return found.prompt_format if found else ""
+
+
+def _adapter_formats(options: ChatOptions, engine: Engine) -> dict[str, PromptFormat]:
+    """The formats that adapters were trained with, of those whose records tell."""
+    if options.prompt_format != "auto" or not engine.capabilities.adapters:
+        return {}
+    return {
+        name: _format(options, engine, recorded=adapter.record.prompt_format)
+        for name, adapter in adapters.wanted(options).named.items()
+        if adapter.record and adapter.record.prompt_format
+    }
 
 
 def _settings(options: ChatOptions) -> Settings:

@@ -17,6 +17,9 @@ NAME = "gemma-3-270m"
 FILE_NAME = "gemma-3-270m-q4_k_m.gguf"
 SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 
+ADAPTER_NAME = "korean"
+_ADAPTER_FOLDER = Path(__file__).parent / "embedded_adapter"
+
 NOTICE = (
     "내장 모델은 Google의 Gemma 3 270M입니다. Gemma 이용 약관(https://ai.google.dev/gemma/terms)을 "
     "따르며, 자세한 내용은 NOTICE 파일에 있습니다."
@@ -30,6 +33,14 @@ def cache_folder() -> Path:
     else:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "lightkorllm"
+
+
+def adapter() -> Path | None:
+    """The PEFT folder of the Korean adapter that ships for the model; None where it is not there.
+
+    The model alone continues a text rather than answers.
+    """
+    return _ADAPTER_FOLDER if (_ADAPTER_FOLDER / "adapter_config.json").is_file() else None
 
 
 def path(folder: Path | None = None) -> Path:

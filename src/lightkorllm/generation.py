@@ -78,9 +78,16 @@ def _check(name: str, value: float) -> None:
         raise BadRequest(name, f"{limits} 합니다 (받은 값: {value})")
 
 
+NO_ADAPTER = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """A rendered prompt and how to continue it. `adapter` is a name the engine was started with."""
+    """A rendered prompt and how to continue it.
+
+    `adapter` is a name that the engine was started with, `NO_ADAPTER` for the model as it is, or
+    None for what the engine does by default.
+    """
 
     prompt: str
     params: SamplingParams = SamplingParams()

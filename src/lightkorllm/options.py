@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from tyro.conf import UseAppendAction, arg
 
-from lightkorllm.errors import BadRequest, OptionError
+from lightkorllm.errors import OptionError
 from lightkorllm.generation import MAX_SEED
 
 ENV_PREFIX = "LIGHTKORLLM_"
@@ -36,7 +36,8 @@ class ModelOptions:
     """모델: .gguf 파일 또는 모델 폴더. 생략하면 내장 모델(Gemma 3 270M)을 씁니다."""
 
     peft_lora_dir: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="PEFT_LORA_DIR")] = ()
-    """(선택) LoRA 어댑터: PEFT 폴더나 GGUF 파일. 이름=경로 꼴로 여러 번 줄 수 있습니다."""
+    """(선택) LoRA 어댑터: PEFT 폴더나 GGUF 파일. 이름=경로 꼴로 여러 번 줄 수 있고, none이면
+    내장 모델의 한국어 어댑터도 쓰지 않습니다."""
 
     engine: Literal["auto", "llamacpp", "transformers"] = "auto"
     """모델을 돌릴 엔진. auto면 GGUF는 llama.cpp로, 모델 폴더는 CUDA가 있거나 빔 탐색을 하면
@@ -325,7 +326,7 @@ def split_adapter(text: str) -> tuple[str, str]:
     """`name=path` or `path` as (name, path); a bare path is named after its last part."""
     name, sign, path = text.partition("=")
     if not sign:
-        return Path(text).stem or "adapter", text
+        return Path(text).name.removesuffix(".gguf") or "adapter", text
     if not name.strip() or not path.strip():
-        raise BadRequest("peft_lora_dir", f"이름=경로 꼴이어야 합니다 (받은 값: {text!r})")
+        raise OptionError("--peft_lora_dir", f"이름=경로 꼴이어야 합니다 (받은 값: {text!r})")
     return name.strip(), path.strip()

@@ -50,6 +50,8 @@ def read(model: Path) -> Record | None:
         raise ModelBroken(f"{path} 파일이 올바른 기록이 아닙니다. 고치거나 지워 주세요.") from None
     if not isinstance(record.prompt_format, str):
         raise ModelBroken(f"{path}의 prompt_format은 문자열이어야 합니다.")
+    if not isinstance(record.settings, dict):
+        raise ModelBroken(f"{path}의 settings는 객체여야 합니다.")
     return record
 
 

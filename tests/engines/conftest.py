@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import checkpoints
 from checkpoints import settings
+from lightkorllm import cli
 from lightkorllm.engines.transformers import TransformersEngine
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
+    """`lightkorllm serve` with these flags, which must be refused; gives the one sentence."""
+    logger = logging.getLogger("lightkorllm")
+    level = logger.level
+
+    def serve(*flags: str) -> str:
+        assert cli.main(["serve", "--port", "1", *flags]) == 2
+        said = capsys.readouterr().err.strip().splitlines()
+        assert said[-1].startswith("오류: ")
+        assert "Traceback" not in "".join(said)
+        return said[-1]
+
+    yield serve
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

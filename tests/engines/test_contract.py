@@ -128,6 +128,11 @@ def test_an_unknown_adapter_is_refused_by_name(engine: Engine) -> None:
     assert refused.value.param == "adapter"
 
 
+def test_asking_for_no_adapter_is_always_possible(engine: Engine) -> None:
+    request = GenerationRequest(PROMPT, SamplingParams(max_tokens=4), "none")
+    assert Reply.join(engine.stream(request)).usage.completion_tokens == 4
+
+
 @pytest.mark.case("K22")
 def test_tokens_are_counted_by_the_model_and_include_one_bos(engine: Engine) -> None:
     bos = engine.info.bos

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import pickle
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,31 +13,13 @@ from typing import Any
 import pytest
 
 import checkpoints
-from lightkorllm import cli
 from lightkorllm.engines import opening
 from lightkorllm.engines.transformers import TransformersEngine
-from lightkorllm.errors import ModelBroken, OptionError
+from lightkorllm.errors import OptionError
 from lightkorllm.generation import GenerationRequest, Reply, SamplingParams
 from lightkorllm.options import ChatOptions
 
 ASK = GenerationRequest("한국의 수도는", SamplingParams(max_tokens=4, temperature=0))
-
-
-@pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
-    """`lightkorllm serve` with these flags, which must be refused; gives the one sentence."""
-    logger = logging.getLogger("lightkorllm")
-    level = logger.level
-
-    def serve(*flags: str) -> str:
-        assert cli.main(["serve", "--port", "1", *flags]) == 2
-        said = capsys.readouterr().err.strip().splitlines()
-        assert said[-1].startswith("오류: ")
-        assert "Traceback" not in "".join(said)
-        return said[-1]
-
-    yield serve
-    logger.setLevel(level)
 
 
 @pytest.fixture
@@ -244,32 +225,6 @@ def test_a_korean_llama_whose_config_names_the_slow_tokenizer_answers(
     assert _answers(_options(folder)) == _answers(_options(tiny_llama))
 
 
-def test_an_adapter_for_another_shape_is_refused_with_both_shapes(
-    tiny_llama: Path, tmp_path: Path
-) -> None:
-    other = checkpoints.llama(tmp_path / "다른 모델", hidden=96)
-    adapter = checkpoints.lora(other, tmp_path / "어댑터")
-    with pytest.raises(ModelBroken, match=r"96×96.*64×64") as broken:
-        opening.open_engine(_options(tiny_llama, peft_lora_dir=(f"나={adapter}",)))
-    assert "다른 모델" in broken.value.message
-    assert "tiny-llama" in broken.value.message
-
-
-def test_an_adapter_for_layers_that_are_not_there_is_refused(
-    tiny_llama: Path, tmp_path: Path
-) -> None:
-    other = checkpoints.llama(tmp_path / "깊은 모델", layers=3)
-    adapter = checkpoints.lora(other, tmp_path / "어댑터")
-    with pytest.raises(ModelBroken, match=r"layers\.2\.self_attn"):
-        opening.open_engine(_options(tiny_llama, peft_lora_dir=(f"나={adapter}",)))
-
-
-def test_an_adapter_without_any_known_weight_is_refused(tiny_llama: Path, tmp_path: Path) -> None:
-    adapter = checkpoints.lora(tiny_llama, tmp_path / "어댑터", layers=("no_such_proj",))
-    with pytest.raises(ModelBroken, match="LoRA 가중치가 없습니다"):
-        opening.open_engine(_options(tiny_llama, peft_lora_dir=(f"나={adapter}",)))
-
-
 def test_a_path_without_a_name_is_the_default_adapter(tiny_llama: Path, tiny_lora: Path) -> None:
     plain = _answers(_options(tiny_llama))
     adapted = _answers(_options(tiny_llama, peft_lora_dir=(str(tiny_lora),)))
@@ -277,12 +232,10 @@ def test_a_path_without_a_name_is_the_default_adapter(tiny_llama: Path, tiny_lor
     assert plain == named != adapted
 
 
-def test_adapters_of_the_other_engines_kind_are_refused_with_what_to_do(
-    tiny_llama: Path, tiny_lora: Path, tmp_path: Path
+def test_a_gguf_adapter_is_refused_on_transformers_with_what_to_do(
+    tiny_llama: Path, tmp_path: Path
 ) -> None:
     gguf = tmp_path / "어댑터.gguf"
     gguf.write_bytes(b"GGUF")
     with pytest.raises(OptionError, match="llamacpp"):
         opening.check(_options(tiny_llama, peft_lora_dir=(f"나={gguf}",)))
-    with pytest.raises(OptionError, match="export"):
-        opening.check(_options(gguf, engine="auto", peft_lora_dir=(f"나={tiny_lora}",)))

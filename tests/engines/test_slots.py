@@ -65,6 +65,34 @@ def test_never_more_work_at_once_than_there_are_slots() -> None:
     assert (slots.busy, slots.waiting) == (0, 0)
 
 
+def test_kinds_that_do_not_mix_take_turns_and_none_is_overtaken_for_ever() -> None:
+    slots = Slots(2, queue=8, mixed=False)
+    first, second = slots.line_up("가"), slots.line_up("가")
+    other, third, another = slots.line_up("나"), slots.line_up("가"), slots.line_up("나")
+    slots.leave(first)
+    assert not any(place.wait(0) for place in (other, third, another))
+    slots.leave(second)
+    assert other.wait(0)
+    assert another.wait(0)
+    assert not third.wait(0)
+    slots.leave(other)
+    late = slots.line_up("나")
+    slots.leave(another)
+    assert third.wait(0)
+    assert not late.wait(0)
+    slots.leave(third)
+    assert late.wait(0)
+
+
+def test_one_who_leaves_the_line_lets_those_behind_in() -> None:
+    slots = Slots(2, queue=8, mixed=False)
+    slots.line_up("가")
+    blocking, behind = slots.line_up("나"), slots.line_up("가")
+    assert not behind.wait(0)
+    slots.leave(blocking)
+    assert behind.wait(0)
+
+
 def test_leaving_twice_changes_nothing() -> None:
     slots = Slots(1, queue=1)
     place = slots.line_up()

@@ -738,7 +738,10 @@ def test_an_adapter_can_be_chosen(serve: Serve, browser: Browser) -> None:
     browser.one("#adapter").send_keys("반말", Keys.TAB)
     browser.ask("안녕")
     browser.until(browser.answers)
-    assert asked == ["반말"]
+    browser.one("#adapter").send_keys("없이", Keys.TAB)
+    browser.ask("또 안녕")
+    browser.until(lambda: len(browser.answers()) == 2)
+    assert asked == ["반말", None]
     browser.driver.execute_script("localStorage.clear()")
 
 

@@ -188,6 +188,25 @@ def test_the_model_name_chooses_the_adapter(serve: Serve) -> None:
     assert call(port, CHAT, ASK).json["choices"][0]["message"]["content"] == "없음"
 
 
+def test_a_default_adapter_comes_first_and_the_base_answers_by_its_own_name(serve: Serve) -> None:
+    def who(request: GenerationRequest) -> list[Step]:
+        return [request.adapter or "없음"]
+
+    engine = EchoEngine(who, adapters=("말투", "존댓말"), default_adapter="존댓말")
+    port = serve(engine=engine).port
+    listed = call(port, "/v1/models").json["data"]
+    assert [(model["id"], model["parent"]) for model in listed] == [
+        ("존댓말", "echo"), ("echo", None), ("말투", "echo"),
+    ]  # fmt: skip
+    for asked, name, said in (
+        (None, "존댓말", "존댓말"), ("echo", "echo", "없음"), ("말투", "말투", "말투"),
+    ):  # fmt: skip
+        answer = call(port, CHAT, {**ASK, "model": asked}).json
+        assert (answer["model"], answer["choices"][0]["message"]["content"]) == (name, said)
+    for asked, said in ((None, "존댓말"), ("none", "없음"), ("말투", "말투")):
+        assert call(port, "/inferweb", {"input": "네?", "adapter": asked}).json["result"] == said
+
+
 @pytest.mark.case("S47")
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_bytes_of_logprobs_add_up_to_the_text(serve: Serve, stream: bool) -> None:

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lightkorllm.engines.slots import Slots
 from lightkorllm.errors import BadRequest, Unsupported
-from lightkorllm.generation import WAITING, GenerationRequest, TokenChunk
+from lightkorllm.generation import NO_ADAPTER, WAITING, GenerationRequest, TokenChunk
 
 HEARTBEAT = 0.25  # seconds between two "still waiting" chunks
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an engine can do beyond plain sampling."""
+    """What an engine can do beyond plain sampling.
+
+    `default_adapter` answers requests that name no adapter; without it, the model as it is.
+    """
 
     beams: bool = False
     json_schema: bool = False
     logprobs: bool = False
     adapters: tuple[str, ...] = ()
+    default_adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +81,25 @@ class Engine(ABC):
         `EngineUnavailable` while it is down and `EngineFailed` when an answer breaks off.
         """
         self.check(request)
-        with self.slots.line_up() as place:
+        request = replace(request, adapter=self.adapter_of(request.adapter))
+        with self.slots.line_up(request.adapter) as place:
             while not place.wait(HEARTBEAT):
                 yield WAITING
             yield from self._generate(request)
 
     @abstractmethod
     def _generate(self, request: GenerationRequest) -> Generator[TokenChunk, None, None]:
-        """The same, once a slot is ours."""
+        """The same, once a slot is ours. `request.adapter` None is the model as it is."""
 
     @abstractmethod
     def close(self) -> None:
         """End everything that was started. Closing twice is allowed."""
+
+    def adapter_of(self, asked: str | None) -> str | None:
+        """The adapter that a request gets who asked for `asked`; None is the model as it is."""
+        if asked is None:
+            return self.capabilities.default_adapter
+        return None if asked == NO_ADAPTER else asked
 
     def check(self, request: GenerationRequest) -> None:
         """Refuse what this engine cannot do, before anything is waited for."""
@@ -101,8 +112,8 @@ class Engine(ABC):
             raise Unsupported("response_format", "이 엔진은 답을 JSON 스키마에 맞추지 못합니다")
         if request.params.logprobs is not None and not self.capabilities.logprobs:
             raise Unsupported("logprobs", "이 엔진은 토큰의 확률을 알려 주지 못합니다")
-        if request.adapter is not None and request.adapter not in self.capabilities.adapters:
-            known = ", ".join(self.capabilities.adapters) or "없음"
+        if request.adapter not in (None, NO_ADAPTER, *self.capabilities.adapters):
+            known = ", ".join((*self.capabilities.adapters, NO_ADAPTER))
             raise BadRequest(
                 "adapter", f"{request.adapter!r} 어댑터는 없습니다 (있는 어댑터: {known})"
             )

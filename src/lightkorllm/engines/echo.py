@@ -64,6 +64,7 @@ class EchoEngine(Engine):
         context_length: int = 8192,
         delay: float = 0.0,
         adapters: tuple[str, ...] = (),
+        default_adapter: str | None = None,
         chat_template: str | None = None,
     ) -> None:
         self.script = script
@@ -71,7 +72,9 @@ class EchoEngine(Engine):
         self.steps_played = 0
         self.prompts: list[str] = []
         self._delay = delay
-        self._adapters = adapters
+        self._capabilities = Capabilities(
+            beams=True, logprobs=True, adapters=adapters, default_adapter=default_adapter
+        )
         self._info = ModelInfo("echo", context_length, chat_template=chat_template)
 
     @property
@@ -80,7 +83,7 @@ class EchoEngine(Engine):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(beams=True, logprobs=True, adapters=self._adapters)
+        return self._capabilities
 
     def count_tokens(self, text: str) -> int:
         return len(text.encode("utf-8")) + 1

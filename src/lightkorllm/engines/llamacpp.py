@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 
 DEFAULT_CONTEXT = 4096
 RESTART_PATIENCE = 15.0  # seconds a request waits for a crashed engine to come back
-PROMPT_CACHE_MIB = 256  # host memory for prompts of conversations that lost their slot
+# Host memory for prompts of conversations that lost their slot. Never with adapters: llama.cpp
+# finds such a prompt by its tokens alone and would go on from what another adapter computed.
+PROMPT_CACHE_MIB = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +60,15 @@ class LlamaCppEngine(Engine):
 
     def __init__(self, settings: LlamaCppSettings) -> None:
         header = gguf_header.read(settings.model)
-        self.slots = Slots(settings.n_parallel, queue=settings.queue)
+        # llama.cpp computes one adapter at a time, and lets the others starve while it has work.
+        self.slots = Slots(settings.n_parallel, queue=settings.queue, mixed=False)
         self._adapters = tuple(settings.adapters)
-        self._default_adapter = settings.default_adapter
+        self._capabilities = Capabilities(
+            json_schema=True,
+            logprobs=True,
+            adapters=self._adapters,
+            default_adapter=settings.default_adapter,
+        )
         self._key = secrets.token_urlsafe(32)
         self._child = self._start(settings, header)
         try:
@@ -75,7 +83,7 @@ class LlamaCppEngine(Engine):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(json_schema=True, logprobs=True, adapters=self._adapters)
+        return self._capabilities
 
     @property
     def ready(self) -> bool:
@@ -127,8 +135,7 @@ class LlamaCppEngine(Engine):
         With a seed the prompt is computed anew: a reused prefix is rounded differently, and what
         is asked with a seed is meant to be repeatable.
         """
-        adapter = request.adapter or self._default_adapter
-        scales = [1.0 if name == adapter else 0.0 for name in self._adapters]
+        scales = [1.0 if name == request.adapter else 0.0 for name in self._adapters]
         lora = [{"id": number, "scale": scale} for number, scale in enumerate(scales)]
         params = request.params
         return {
@@ -172,7 +179,7 @@ class LlamaCppEngine(Engine):
                     "needs_gpu": settings.needs_gpu,
                     "main_gpu": settings.main_gpu,
                     "kv_type": settings.kv_type,
-                    "prompt_cache_mib": PROMPT_CACHE_MIB,
+                    "prompt_cache_mib": 0 if settings.adapters else PROMPT_CACHE_MIB,
                     "adapters": [str(path) for path in settings.adapters.values()],
                 },
                 healthy=lambda url: self._upstream(url).healthy(),

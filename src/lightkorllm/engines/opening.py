@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from lightkorllm import checkpoint, embedded, hub
-from lightkorllm.engines import adapters as peft_adapters
+from lightkorllm import checkpoint, embedded, gguf_header, hub, lora
+from lightkorllm.engines import adapters
+from lightkorllm.engines.adapters import Adapter, Adapters
 from lightkorllm.engines.base import Engine
 from lightkorllm.errors import MissingPackage, ModelBroken, ModelNotFound, OptionError
 from lightkorllm.options import ModelOptions, split_adapter
@@ -35,8 +36,12 @@ def open_engine(options: ModelOptions) -> Engine:
     options = located(options)
     check(options)
     if options.quantized_model_dir is None:
-        return _open_llamacpp(options, embedded.path(), name=embedded.NAME)
-    path = _model_file(Path(options.quantized_model_dir).expanduser())
+        path = embedded.path()
+    else:
+        path = _model_file(Path(options.quantized_model_dir).expanduser())
+    adapters.warn_of_other_bases(adapters.wanted(options), path)
+    if options.quantized_model_dir is None:
+        return _open_llamacpp(options, path, name=embedded.NAME)
     if path.suffix.lower() == ".gguf":
         return _open_llamacpp(options, path)
     if _runner(options, path) == "transformers":
@@ -49,14 +54,14 @@ def located(options: OptionsT) -> OptionsT:
 
     Raises `ModelNotFound` where one can't be had.
     """
-    model, adapters = options.quantized_model_dir, []
+    model, texts = options.quantized_model_dir, []
     for text in options.peft_lora_dir:
         name, path = split_adapter(text)
         found = str(hub.resolve(path))
-        adapters.append(text if found == path else f"{name}={found}" if "=" in text else found)
+        texts.append(text if found == path else f"{name}={found}" if "=" in text else found)
     if model not in (None, "echo"):
         model = str(hub.resolve(str(model)))
-    return replace(options, quantized_model_dir=model, peft_lora_dir=tuple(adapters))
+    return replace(options, quantized_model_dir=model, peft_lora_dir=tuple(texts))
 
 
 def _is_elsewhere(text: str) -> bool:
@@ -83,8 +88,8 @@ def check(options: ModelOptions) -> None:
         raise OptionError(
             "--engine", "GGUF 모델은 llama.cpp로만 돌립니다. transformers에는 원본 폴더를 주세요"
         )
-    for name, adapter in _adapters(options)[0].items():
-        _check_adapter(name, adapter, options, is_checkpoint=is_checkpoint)
+    if model != "echo":
+        _check_adapters(adapters.wanted(options), options, path)
 
 
 def _check_checkpoint(path: Path) -> None:
@@ -93,20 +98,43 @@ def _check_checkpoint(path: Path) -> None:
     pretrained.require_no_remote_code(checkpoint.read(path))
 
 
-def _check_adapter(name: str, adapter: Path, options: ModelOptions, *, is_checkpoint: bool) -> None:
-    is_gguf = adapter.suffix.lower() == ".gguf"
-    if is_gguf and (options.engine == "transformers" or _wants_beams(options)):
+def _check_adapters(served: Adapters, options: ModelOptions, path: Path | None) -> None:
+    """Refuse adapters that can't be served over the model at `path`, None the embedded one."""
+    own_name = _name(path) if path else embedded.NAME
+    if own_name in served.named:
         raise OptionError(
             "--peft_lora_dir",
-            f"{name!r}은(는) GGUF 어댑터라 transformers 엔진에서 쓸 수 없습니다. "
-            "PEFT 어댑터 폴더를 주거나 --engine llamacpp로 시작해 주세요",
+            f"{own_name!r}은(는) 모델의 이름이라 요청에서 가려 고를 수 없습니다. "
+            f"다른이름={served.named[own_name].path} 꼴로 이름을 붙여 주세요",
         )
-    if not is_gguf and not is_checkpoint:
-        raise OptionError(
-            "--peft_lora_dir",
-            f"{name!r}은(는) PEFT 폴더인데 모델은 GGUF입니다. 어댑터의 바탕이 된 모델 폴더를 "
-            "--model로 주거나, 어댑터를 GGUF로 바꿔 주세요(lightkorllm export)",
-        )
+    for name, adapter in served.named.items():
+        if adapter.is_gguf and (options.engine == "transformers" or _wants_beams(options)):
+            raise OptionError(
+                "--peft_lora_dir",
+                f"{name!r}은(는) GGUF 어댑터라 transformers 엔진에서 쓸 수 없습니다. "
+                "PEFT 어댑터 폴더를 주거나 --engine llamacpp로 시작해 주세요",
+            )
+        if path:
+            _check_fit(adapter, path)
+
+
+def _check_fit(adapter: Adapter, path: Path) -> None:
+    """The same names are compared before anything is loaded; others once they are converted."""
+    if path.suffix.lower() == ".gguf":
+        file = adapter.for_gguf()
+        if file.suffix.lower() == ".gguf":
+            header = gguf_header.read(path)
+            lora.require_fit(lora.read(file), lora.base_of_gguf(header, name=_name(path)))
+    elif not adapter.is_gguf:
+        base = lora.base_of_checkpoint(checkpoint.read(path), name=_name(path))
+        lora.require_fit(lora.read(adapter.path), base)
+
+
+def _name(path: Path) -> str:
+    """What engines call the model at a path."""
+    if path.is_dir():
+        return hub.name_of(path)
+    return path.stem if path.suffix.lower() == ".gguf" else hub.name_of(path.parent)
 
 
 def _runner(options: ModelOptions, path: Path) -> Runner:
@@ -115,7 +143,7 @@ def _runner(options: ModelOptions, path: Path) -> Runner:
         return options.engine
     if _wants_beams(options):
         return "transformers"
-    if any(file.suffix.lower() == ".gguf" for file in _adapters(options)[0].values()):
+    if any(adapter.is_gguf for adapter in adapters.wanted(options).named.values()):
         return "llamacpp"
     if path.is_file():
         return "transformers"  # one of several weight files: repacking takes folders
@@ -178,28 +206,6 @@ def _only_gguf_in(folder: Path) -> Path:
     )
 
 
-def _adapters(options: ModelOptions) -> tuple[dict[str, Path], str | None]:
-    """Adapters by name, and the one to use when a request names none: a path without a name."""
-    adapters: dict[str, Path] = {}
-    default = None
-    for text in options.peft_lora_dir:
-        name, path = split_adapter(text)
-        if name in adapters:
-            raise OptionError("--peft_lora_dir", f"{name!r} 이름이 두 번 나왔습니다")
-        adapters[name] = _adapter_file(name, Path(path).expanduser())
-        if "=" not in text:
-            default = name
-    return adapters, default
-
-
-def _adapter_file(name: str, path: Path) -> Path:
-    """A PEFT folder that may be opened, or a GGUF file."""
-    if peft_adapters.is_adapter(path):
-        peft_adapters.check(name, path)
-        return path
-    return _gguf_file(path)
-
-
 def _open_repacked(options: ModelOptions, folder: Path) -> Engine:
     """llama.cpp over the checkpoint rewritten as GGUF, or transformers where that can't be."""
     try:
@@ -214,13 +220,18 @@ def _open_repacked(options: ModelOptions, folder: Path) -> Engine:
     return _open_llamacpp(options, gguf, name=hub.name_of(folder), base=folder)
 
 
-def _as_gguf(adapter: Path, *, base: Path | None) -> Path:
-    """The adapter as a GGUF file; a PEFT folder is converted once, into the cache."""
-    if adapter.suffix.lower() == ".gguf" or base is None:
-        return adapter
-    from lightkorllm import repacking
+def _as_gguf(adapter: Adapter, gguf: Path, base: Path | None, *, name: str) -> Path:
+    """The adapter as a GGUF file that fits `gguf`; a PEFT folder is converted into the cache.
 
-    return repacking.cached_adapter(adapter, base=base)
+    `base` is the folder that the model was converted from; None where it always was a GGUF file.
+    """
+    file = adapter.path if base else adapter.for_gguf()
+    if file.suffix.lower() != ".gguf":
+        from lightkorllm import repacking
+
+        file = repacking.cached_adapter(file, base=base or gguf)
+    lora.require_fit(lora.read(file), lora.base_of_gguf(gguf_header.read(gguf), name=name))
+    return file
 
 
 def _open_llamacpp(
@@ -228,7 +239,9 @@ def _open_llamacpp(
 ) -> Engine:
     from lightkorllm.engines.llamacpp import LlamaCppEngine, LlamaCppSettings
 
-    adapters, default = _adapters(options)
+    name = name or _name(path)
+    served = adapters.wanted(options)
+    files = {key: _as_gguf(each, path, base, name=name) for key, each in served.named.items()}
     return LlamaCppEngine(
         LlamaCppSettings(
             model=path,
@@ -241,8 +254,8 @@ def _open_llamacpp(
             needs_gpu=options.device not in ("auto", "cpu"),
             main_gpu=_gpu_number(options.device),
             kv_type=options.kv_type,
-            adapters={key: _as_gguf(file, base=base) for key, file in adapters.items()},
-            default_adapter=default,
+            adapters=files,
+            default_adapter=served.default,
         )
     )
 
@@ -250,7 +263,7 @@ def _open_llamacpp(
 def _open_transformers(options: ModelOptions, path: Path) -> Engine:
     from lightkorllm.engines.transformers import TransformersEngine, TransformersSettings
 
-    adapters, default = _adapters(options)
+    served = adapters.wanted(options)
     return TransformersEngine(
         TransformersSettings(
             model=path,
@@ -259,7 +272,7 @@ def _open_transformers(options: ModelOptions, path: Path) -> Engine:
             n_parallel=options.n_parallel,
             queue=options.max_queue,
             threads=options.threads,
-            adapters=adapters,
-            default_adapter=default,
+            adapters={name: each.path for name, each in served.named.items()},
+            default_adapter=served.default,
         )
     )

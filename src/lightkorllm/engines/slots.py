@@ -10,13 +10,18 @@ from lightkorllm.errors import EngineBusy
 
 
 class Slots:
-    """`count` places to work in and a first-come-first-served line of at most `queue`."""
+    """`count` places to work in and a first-come-first-served line of at most `queue`.
 
-    def __init__(self, count: int, *, queue: int) -> None:
+    Where `mixed` is false, only places of one kind are worked in at a time. Who comes for the
+    kind at work doesn't overtake the line, so that every kind gets its turn.
+    """
+
+    def __init__(self, count: int, *, queue: int, mixed: bool = True) -> None:
         if count < 1 or queue < 0:
             raise ValueError(f"slots need count >= 1 and queue >= 0, got {count} and {queue}")
         self.count = count
         self.queue = queue
+        self._mixed = mixed
         self._lock = threading.Lock()
         self._working: set[Place] = set()
         self._line: deque[Place] = deque()
@@ -31,11 +36,11 @@ class Slots:
         """How many wait in line."""
         return len(self._line)
 
-    def line_up(self) -> Place:
+    def line_up(self, kind: str | None = None) -> Place:
         """A place, perhaps still in line; use it with `with`. Raises `EngineBusy` when full."""
         with self._lock:
-            place = Place(self)
-            if len(self._working) < self.count:
+            place = Place(self, kind)
+            if not self._line and self._has_room_for(place):
                 self._start(place)
             elif len(self._line) < self.queue:
                 self._line.append(place)
@@ -50,8 +55,21 @@ class Slots:
                 self._working.remove(place)
             elif place in self._line:
                 self._line.remove(place)
-            while self._line and len(self._working) < self.count:
-                self._start(self._line.popleft())
+            self._move_up()
+
+    def _move_up(self) -> None:
+        """Let in who comes next; at the change of kinds also those of the new one further back."""
+        changing = not self._working
+        for place in list(self._line):
+            if self._has_room_for(place):
+                self._line.remove(place)
+                self._start(place)
+            elif not changing:
+                return
+
+    def _has_room_for(self, place: Place) -> bool:
+        same = self._mixed or all(other.kind == place.kind for other in self._working)
+        return same and len(self._working) < self.count
 
     def _start(self, place: Place) -> None:
         self._working.add(place)
@@ -61,8 +79,9 @@ class Slots:
 class Place:
     """One reader's place: first in line, then in a slot, given back when its `with` ends."""
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: Slots, kind: str | None = None) -> None:
         self._slots = slots
+        self.kind = kind
         self.turn_has_come = threading.Event()
 
     def wait(self, timeout: float) -> bool:

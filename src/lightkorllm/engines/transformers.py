@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightkorllm import checkpoint, hardware, hub, pretrained
+from lightkorllm import checkpoint, hardware, hub, lora, pretrained
 from lightkorllm.checkpoint import Checkpoint
-from lightkorllm.engines import adapters
+from lightkorllm.engines import peft_adapters
 from lightkorllm.engines.base import HEARTBEAT, Capabilities, Engine, ModelInfo
 from lightkorllm.engines.llamacpp import default_threads
 from lightkorllm.engines.slots import Slots
@@ -67,8 +67,8 @@ class TransformersEngine(Engine):
 
     def __init__(self, settings: TransformersSettings) -> None:
         found = checkpoint.read(settings.model)
-        for name, folder in settings.adapters.items():
-            adapters.check(name, folder)
+        for folder in settings.adapters.values():
+            lora.read(folder)
         tokenizer = pretrained.load_tokenizer(found.folder)
         self.compute = hardware.choose(
             settings.device,
@@ -83,10 +83,14 @@ class TransformersEngine(Engine):
         self.model = _load(found, self.compute, self.threads)
         self._vocabulary_size = int(self.model.config.get_text_config().vocab_size)
         self._vocabulary = Vocabulary(tokenizer, ends=_ends(self.model))
-        self._adapters = tuple(settings.adapters)
-        self._default_adapter = settings.default_adapter
+        self._capabilities = Capabilities(
+            beams=True,
+            logprobs=True,
+            adapters=tuple(settings.adapters),
+            default_adapter=settings.default_adapter,
+        )
         self._info = _describe(settings, found, tokenizer, self._vocabulary)
-        use = adapters.load(self.model, settings.adapters, base=self._info.name)
+        use = peft_adapters.load(self.model, settings.adapters, base=self._info.name)
         self._batch = self._start(settings, pad=tokenizer.pad_token_id or 0, use=use)
         _say_how(found, self.model, self.compute)
 
@@ -96,7 +100,7 @@ class TransformersEngine(Engine):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(beams=True, logprobs=True, adapters=self._adapters)
+        return self._capabilities
 
     @property
     def ready(self) -> bool:
@@ -125,7 +129,7 @@ class TransformersEngine(Engine):
         prompt = self._vocabulary.encode(request.prompt)
         if len(prompt) >= self._info.context_length:
             raise ContextOverflow(len(prompt) + 1, self._info.context_length)
-        job = Job(prompt, request.params, adapter=request.adapter or self._default_adapter)
+        job = Job(prompt, request.params, adapter=request.adapter)
         self._batch.add(job)
         try:
             yield from self._read(job)

@@ -151,13 +151,14 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "ModelList": _object(
         object={"const": "list", "description": "늘 list"},
-        data=_list({"$ref": SCHEMA + "Model"}, "모델, 그다음 어댑터"),
+        data=_list({"$ref": SCHEMA + "Model"}, "모델과 어댑터. 고르지 않으면 맨 앞의 것"),
     ),
     "Model": _object(
         id=_text("이름"),
         object={"const": "model", "description": "늘 model"},
         created=_count("늘 0"),
         owned_by=_text("늘 lightkorllm"),
+        parent={"type": ["string", "null"], "description": "어댑터면 그 바탕 모델의 이름"},
     ),
     "Health": _object(status=_text("모델을 올리는 중이면 `loading`(503)", enum=["ok", "loading"])),
     "Error": _object(error=_one("Fault", "무엇이 잘못되었는지")),
@@ -175,7 +176,10 @@ SCHEMAS: dict[str, Schema] = {
 _ASKED = {"type": "### 사용자", "str": "안녕? 너는 누구야?"}
 _SAID = {"type": "### AI", "str": "저는 한국어로 답하는 AI입니다."}
 _USED = {"prompt_tokens": 21, "completion_tokens": 12, "total_tokens": 33}
-_MODEL = {"id": "gemma-3-270m", "object": "model", "created": 0, "owned_by": "lightkorllm"}
+_MODEL = {
+    "id": "gemma-3-270m", "object": "model", "created": 0, "owned_by": "lightkorllm",
+    "parent": None,
+}  # fmt: skip
 
 
 def _completed(kind: str, said: dict[str, Any]) -> dict[str, Any]:

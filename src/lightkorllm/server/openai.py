@@ -10,7 +10,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from lightkorllm.chat import ChatModel, Question
 from lightkorllm.errors import BadRequest, ContextOverflow, NoSuchModel
-from lightkorllm.generation import MAX_SEED, Reply, SamplingParams, TokenChunk
+from lightkorllm.generation import MAX_SEED, NO_ADAPTER, Reply, SamplingParams, TokenChunk
 from lightkorllm.server import openai_wire as wire
 from lightkorllm.server import sse
 from lightkorllm.server.answering import answer
@@ -25,12 +25,14 @@ def blueprint(holder: ModelHolder, guard: Guard, *, defaults: SamplingParams) ->
 
     @routes.get("/models")
     def models() -> Response:
-        return jsonify(object="list", data=[_model(name) for name in _names(holder.model)])
+        model = holder.model
+        return jsonify(object="list", data=[_entry(model, name) for name in _names(model)])
 
     @routes.get("/models/<path:name>")
     def model(name: str) -> Response:
-        _adapter(holder.model, name)
-        return jsonify(_model(name))
+        served = holder.model
+        _adapter(served, name)
+        return jsonify(_entry(served, name))
 
     @routes.post("/chat/completions")
     def chat_completions() -> Response:
@@ -67,7 +69,7 @@ def blueprint(holder: ModelHolder, guard: Guard, *, defaults: SamplingParams) ->
 
     def _answer(body: wire.GenerateBody, questions: list[Question], *, chat: bool) -> Response:
         model = holder.model
-        envelope = Envelope.new(body.model or model.engine.info.name, chat=chat)
+        envelope = Envelope.new(body.model or _names(model)[0], chat=chat)
         return answer(
             _all(model, questions),
             guard,
@@ -122,22 +124,29 @@ def _replies(chunks: Iterator[TokenChunk]) -> list[Reply]:
 
 
 def _names(model: ChatModel) -> tuple[str, ...]:
-    engine = model.engine
-    return (engine.info.name, *engine.capabilities.adapters)
+    """The model's name and its adapters', first the one that answers who names none."""
+    base, can = model.engine.info.name, model.engine.capabilities
+    first = can.default_adapter or base
+    return (first, *(name for name in (base, *can.adapters) if name != first))
 
 
-def _model(name: str) -> dict[str, object]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "lightkorllm"}
+def _entry(model: ChatModel, name: str) -> dict[str, object]:
+    """A model as OpenAI lists it; of an adapter also its `parent`, as vLLM has it."""
+    base = model.engine.info.name
+    parent = None if name == base else base
+    return {
+        "id": name, "object": "model", "created": 0, "owned_by": "lightkorllm", "parent": parent,
+    }  # fmt: skip
 
 
 def _adapter(model: ChatModel, name: str | None) -> str | None:
-    """The adapter that `model` names; None for the model itself. Raises `NoSuchModel`."""
+    """What to ask the engine for where `model` is `name`. Raises `NoSuchModel`."""
     names = _names(model)
-    if not name or name == names[0]:
+    if not name:
         return None
     if name not in names:
         raise NoSuchModel(name[:80], known=names)
-    return name
+    return NO_ADAPTER if name == model.engine.info.name else name
 
 
 def _under(param: str, error: BadRequest) -> BadRequest:

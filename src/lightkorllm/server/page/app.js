@@ -495,18 +495,20 @@ $("file").addEventListener("change", async () => {
   }
 });
 
-async function modelNames() {
+async function models() {
   const answer = await fetch("/v1/models", { headers: headers() });
-  return answer.ok ? (await answer.json()).data.map((model) => model.id) : [];
+  return answer.ok ? (await answer.json()).data : [];
 }
 
+// The first of the list is what answers by default; the model itself is the one without a parent.
 async function loadAdapters() {
-  const [, ...adapters] = await modelNames().catch(() => []);
-  const choices = adapters.map((name) => new Option(name, name));
-  $("adapter").replaceChildren(new Option("없이", ""), ...choices);
-  $("adapter").value = adapters.includes(settings.adapter) ? settings.adapter : "";
-  settings.adapter = $("adapter").value;
-  $("adapters").hidden = adapters.length === 0;
+  const found = await models().catch(() => []);
+  const choices = found.map(({ id, parent }) => (parent ? new Option(id) : new Option("없이", "none")));
+  const names = choices.map((choice) => choice.value);
+  $("adapter").replaceChildren(...choices);
+  $("adapter").value = names.includes(settings.adapter) ? settings.adapter : (names[0] ?? "");
+  settings.adapter = choices.length > 1 ? $("adapter").value : "";
+  $("adapters").hidden = choices.length < 2;
 }
 
 drawTheme();
