@@ -12,7 +12,8 @@ import pytest
 
 import checkpoints
 import tiny
-from lightkorllm import checkpoint, evaluation, pretrained
+from lightkorllm import checkpoint, evaluation, pretrained, repacking
+from lightkorllm.vocabulary import Vocabulary
 
 TEXT = "대한민국의 수도는 서울입니다. 궳뛟"
 
@@ -68,3 +69,51 @@ def test_the_tokenizer_of_a_marked_folder_is_the_same(
 def test_a_folder_without_marks_is_not_copied(folders: dict[str, Path]) -> None:
     with pretrained.plain_layout(checkpoint.read(folders["plain"])) as folder:
         assert folder == folders["plain"]
+
+
+@pytest.fixture
+def gguf(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The plain model as a GGUF file, and a cache that is empty."""
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path / "캐시"))
+    pretrained.load_gguf_tokenizer.cache_clear()
+    return repacking.to_gguf(folders["plain"], tmp_path / "작은 라마.gguf").path
+
+
+def kept(folder: Path) -> list[Path]:
+    return list((folder / "캐시" / "lightkorllm").glob("tokenizers/*/tokenizer.json"))
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3600.0])
+def test_a_gguf_tokenizer_that_took_long_is_kept_and_read_back_the_same(
+    gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(pretrained, "_WORTH_KEEPING", seconds)
+    first = Vocabulary(pretrained.load_gguf_tokenizer(gguf))
+    assert len(kept(tmp_path)) == (seconds == 0)
+    pretrained.load_gguf_tokenizer.cache_clear()
+    again = Vocabulary(pretrained.load_gguf_tokenizer(gguf))
+    assert again.encode(TEXT) == first.encode(TEXT)
+    assert (again.bos, again.eos, again.ends) == (first.bos, first.eos, first.ends)
+    assert again.adds_bos == first.adds_bos
+    assert [file.name for file in (tmp_path / "캐시").rglob("tmp*")] == []
+
+
+def test_a_file_with_another_header_has_another_tokenizer_in_the_cache(
+    gguf: Path, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretrained, "_WORTH_KEEPING", 0)
+    pretrained.load_gguf_tokenizer(gguf)
+    pretrained.load_gguf_tokenizer(gguf.rename(tmp_path / "옮긴 파일.gguf"))
+    assert len(kept(tmp_path)) == 1
+    other = tiny.llama(tmp_path / "다른", vocab_size=700)
+    pretrained.load_gguf_tokenizer(repacking.to_gguf(other, tmp_path / "다른.gguf").path)
+    assert len(kept(tmp_path)) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(
+    gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretrained, "_WORTH_KEEPING", 0)
+    (tmp_path / "캐시").write_text("폴더가 아닙니다", encoding="utf-8")
+    assert pretrained.load_gguf_tokenizer(gguf)(TEXT).input_ids

@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import codecs
 import functools
+import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lightkorllm import embedded, gguf_header
 from lightkorllm.checkpoint import Checkpoint
 from lightkorllm.errors import MissingPackage, ModelBroken
 
+log = logging.getLogger(__name__)
+
+_WORTH_KEEPING = 3.0  # seconds that converting a tokenizer took
 _SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
 
 
@@ -46,6 +53,10 @@ def load_tokenizer(folder: Path) -> Any:
         raise ModelBroken(f"{folder}의 토크나이저를 읽을 수 없습니다: {_brief(error)}") from error
     if not tokenizer.is_fast:
         raise ModelBroken(f"{folder}에 tokenizer.json이 없습니다. 다시 내려받아 주세요.")
+    return _with_pad(tokenizer)
+
+
+def _with_pad(tokenizer: Any) -> Any:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.bos_token or tokenizer.eos_token
     return tokenizer
@@ -252,14 +263,41 @@ def load_gguf(path: Path, *, device: str, dtype: str) -> tuple[Any, Any]:
 
 @functools.lru_cache(maxsize=4)
 def load_gguf_tokenizer(path: Path) -> Any:
-    """The tokenizer of a GGUF file, remembered: a large vocabulary takes half a minute to convert.
+    """The tokenizer of a GGUF file, remembered; one that took long to convert in the cache, too.
 
-    Raises `ModelBroken` where transformers cannot read it.
+    Gemma's vocabulary takes 20 to 30 seconds, and three where it was kept. Raises `ModelBroken`
+    where transformers cannot read it.
     """
     transformers = _transformers()
+    kept = _kept_tokenizer(path)
+    if (kept / "tokenizer.json").is_file():
+        return load_tokenizer(kept)
+    started = time.monotonic()
     try:
-        return transformers.AutoTokenizer.from_pretrained(
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
             path.parent, gguf_file=path.name, local_files_only=True
         )
     except Exception as error:
         raise ModelBroken(f"{path}을(를) 읽을 수 없습니다: {_brief(error)}") from error
+    if time.monotonic() - started >= _WORTH_KEEPING:
+        _keep(tokenizer, kept)
+    return _with_pad(tokenizer)
+
+
+def _kept_tokenizer(path: Path) -> Path:
+    """Where the tokenizer in a GGUF file is kept: named after all that is said in its header."""
+    state = hashlib.sha256(_transformers().__version__.encode())
+    with path.open("rb") as file:
+        state.update(file.read(gguf_header.read(path).data_start))
+    return embedded.cache_folder() / "tokenizers" / state.hexdigest()[:16]
+
+
+def _keep(tokenizer: Any, kept: Path) -> None:
+    """Write beside and rename: another process may do the same. A cache that fails is no error."""
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as draft:
+            tokenizer.save_pretrained(Path(draft) / "whole")
+            (Path(draft) / "whole").rename(kept)
+    except OSError as error:
+        log.debug("the tokenizer is not kept: %s", error)

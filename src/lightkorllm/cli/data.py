@@ -72,7 +72,9 @@ def _tokenizer(model: str) -> tuple[Path, Any]:
     path = embedded.path() if model == "embedded" else hub.resolve(model)
     _logging.quiet_libraries()
     if path.suffix.lower() == ".gguf":
-        sys.stderr.write(f"토크나이저를 읽습니다. 어휘가 크면 20초쯤 걸립니다: {path.name}\n")
+        sys.stderr.write(
+            f"토크나이저를 읽습니다. 어휘가 크면 처음 한 번은 30초쯤 걸립니다: {path.name}\n"
+        )
         return path, pretrained.load_gguf_tokenizer(path)
     return path, pretrained.load_tokenizer(path)
 
