@@ -26,7 +26,7 @@ def finish(job: Job, model: Any, kernel: str, outcome: Outcome, before: float | 
     """Write the adapter's folder whole, then move it into place."""
     draft = job.work / "adapter"
     shutil.rmtree(draft, ignore_errors=True)
-    _save(model, draft)
+    _save(model, draft, base=job.base.name)
     written = _record(job, model, kernel, outcome, before)
     record.write(written, draft)
     _plot(outcome, before, draft / CURVE)
@@ -40,11 +40,12 @@ def finish(job: Job, model: Any, kernel: str, outcome: Outcome, before: float | 
     return Finetuned(job.output, written, outcome, notes)
 
 
-def _save(model: Any, folder: Path) -> None:
+def _save(model: Any, folder: Path, *, base: str) -> None:
     """The adapter in float32, as it was learned, under names and settings without local paths."""
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, save_embedding_layers=False)
     file = folder / "adapter_config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base
     config["target_modules"] = sorted(config["target_modules"])
     text = json.dumps(config, ensure_ascii=False, indent=2, sort_keys=True)
     file.write_text(text + "\n", encoding="utf-8")

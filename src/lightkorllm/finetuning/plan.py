@@ -87,35 +87,29 @@ def _activations(shape: Shape, load: Load, width: int) -> int:
     return layer * shape.layers
 
 
-def fitting(base: Base, load: Load, free: int | None) -> Iterator[tuple[str, Load]]:
-    """Changes that make a load fit into `free` bytes, mildest first, each with its Korean words."""
-    for words, tried in _milder(load):
-        if free is None or need(base, tried).total <= free * _ROOM:
-            yield words, tried
-
-
-def _milder(load: Load) -> Iterator[tuple[str, Load]]:
+def milder(load: Load) -> Iterator[tuple[str, Load]]:
+    """Changes that take less memory, mildest first, each with its Korean words."""
     if not load.checkpointing:
-        yield "--gradient_checkpointing on", replace(load, checkpointing=True)
+        yield "--gradient_checkpointing on으로", replace(load, checkpointing=True)
     for parts in (2, 4, 8, 16):
-        less = replace(
-            load, tokens=-(-load.tokens // parts), learned=-(-load.learned // parts),
-            checkpointing=True,
-        )  # fmt: skip
-        yield (
-            f"--gradient_checkpointing on과 함께 한 번에 계산할 토큰을 {less.tokens:,}개로"
-            f"(--train_batch_size 1, --max_length {less.tokens:,})",
-            less,
-        )
+        tokens = -(-load.tokens // parts)
+        less = replace(load, tokens=tokens, learned=-(-load.learned // parts), checkpointing=True)
+        words = f"--gradient_checkpointing on --train_batch_size 1 --max_length {tokens}로"
+        yield words, less
+
+
+def fits(base: Base, load: Load, free: int | None) -> bool:
+    """Whether a load leaves some of what is free; True where the system does not tell."""
+    return free is None or need(base, load).total <= free * _ROOM
 
 
 def require_space(base: Base, load: Load, *, free: int | None) -> None:
     """Raise `NotEnough`, with what would fit, where a load takes more than is free."""
-    needed = need(base, load)
-    if free is None or needed.total <= free * _ROOM:
+    if free is None or fits(base, load, free):
         return
-    milder = next((words for words, _ in fitting(base, load, free)), "")
-    advice = f"{milder} 바꾸면 들어갑니다" if milder else "더 작은 모델을 쓰세요"
+    needed = need(base, load)
+    words = next((words for words, less in milder(load) if fits(base, less, free)), "")
+    advice = f"{words} 바꾸면 들어갑니다" if words else "더 작은 모델을 쓰세요"
     raise NotEnough(
         f"메모리가 모자랍니다: {needed} 필요, 남은 것은 {memory.text(free)}입니다. {advice}. "
         "그래도 하려면 --force를 붙이세요."

@@ -115,16 +115,12 @@ def _load(options: FinetuneOptions, base: Base, learned: Encoding, device: str, 
         checkpointing=options.gradient_checkpointing == "on",
     )
     free = memory.available(device)
-    if options.kernel == "auto" and kernel == "unpacked" and not _fits(base, load, free):
+    if options.kernel == "auto" and kernel == "unpacked" and not plan.fits(base, load, free):
         packed = replace(load, kernel="packed", dtype="float32")
-        load = packed if _fits(base, packed, free) else load
-    if options.gradient_checkpointing == "auto" and not _fits(base, load, free):
+        load = packed if plan.fits(base, packed, free) else load
+    if options.gradient_checkpointing == "auto" and not plan.fits(base, load, free):
         load = replace(load, checkpointing=True)
     return load
-
-
-def _fits(base: Base, load: Load, free: int | None) -> bool:
-    return free is None or plan.need(base, load).total <= free * 0.9
 
 
 def _capacity(options: FinetuneOptions, learned: Encoding, device: str) -> int:

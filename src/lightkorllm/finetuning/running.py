@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from lightkorllm import hub, pretrained
+from lightkorllm import hub, memory, pretrained
 from lightkorllm.errors import FinetuningFailed, MissingPackage, OptionError
 from lightkorllm.finetuning import base as bases
 from lightkorllm.finetuning import finishing, packing, plan, training
@@ -16,6 +16,8 @@ from lightkorllm.finetuning.job import Finetuned, Job
 from lightkorllm.finetuning.options import FinetuneOptions
 from lightkorllm.finetuning.preparing import prepare
 from lightkorllm.finetuning.training import Step
+
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 def finetune(options: FinetuneOptions) -> Finetuned:
@@ -92,7 +94,8 @@ def _model(job: Job) -> tuple[Any, str]:
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     if job.load.checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        with pretrained.deprecations_of_others():
+            model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
@@ -105,26 +108,42 @@ def _model(job: Job) -> tuple[Any, str]:
     )
     with pretrained.deprecations_of_others():
         wrapped = peft.get_peft_model(model, config)
-    wrapped.peft_config["default"].base_model_name_or_path = job.base.name
+    wrapped.peft_config["default"].base_model_name_or_path = ""  # else PEFT looks it up online
     return wrapped, kernel
 
 
-def _targets(model: Any, wanted: str) -> list[str] | str:
-    """PEFT's target modules. Raises `OptionError` for layers that the model has not."""
+def _targets(model: Any, wanted: str) -> list[str]:
+    """The layers that get an adapter, by the last part of their names.
+
+    Raises `OptionError` for layers that the model has not.
+    """
+    there = _linear_layers(model)
     if wanted == "all":
-        return "all-linear"
-    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+        return there
     if wanted == "auto":
-        found = [name for name in ("q_proj", "k_proj", "v_proj", "o_proj") if name in names]
-        return found or "all-linear"
+        return [name for name in _ATTENTION if name in there] or there
     asked = [name.strip() for name in wanted.split(",") if name.strip()]
-    if missing := [name for name in asked if name not in names]:
-        linear = sorted(name for name in names if name.endswith(("proj", "_fc", "dense")))
+    if missing := [name for name in asked if name not in there]:
         raise OptionError(
             "--target_modules",
-            f"이 모델에는 {', '.join(missing)} 층이 없습니다 (있는 층: {', '.join(linear)})",
+            f"이 모델에는 {', '.join(missing)} 층이 없습니다 (있는 층: {', '.join(there)})",
         )
     return asked
+
+
+def _linear_layers(model: Any) -> list[str]:
+    """The linear layers of the decoder, packed ones too, without the output matrix."""
+    import torch
+
+    output = model.get_output_embeddings()
+    return sorted(
+        {
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if module is not output
+            and (isinstance(module, torch.nn.Linear) or hasattr(module, "qweight"))
+        }
+    )
 
 
 @contextmanager
@@ -144,9 +163,11 @@ def _memory_advice(job: Job) -> Iterator[None]:
 
 def _out_of_memory(job: Job) -> FinetuningFailed:
     needed = plan.need(job.base, job.load)
-    free = needed.total * 0.8
-    words = next((words for words, _ in plan.fitting(job.base, job.load, int(free))), "")
+    ways = [
+        f"{words} 바꾸면 {memory.text(plan.need(job.base, milder).total)}"
+        for words, milder in plan.milder(job.load)
+    ]
     return FinetuningFailed(
-        f"메모리가 모자라 멈추었습니다(예상 {needed}). {words or '--lora_rank나 모델을'} 줄여 "
-        "보세요. 그때까지 저장한 단계는 남아 있습니다."
+        f"메모리가 모자라 멈추었습니다(예상은 {needed}). {', '.join(ways[:2])}쯤 듭니다. "
+        "그때까지 저장한 단계는 남아 있습니다."
     )

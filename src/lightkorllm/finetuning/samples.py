@@ -72,4 +72,4 @@ def _said(answer: Answer) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", "<br>")
+    return "<br>".join(text.replace("|", "\\|").splitlines())
