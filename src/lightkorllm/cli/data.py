@@ -24,7 +24,7 @@ def run(argv: Sequence[str], *, prog: str) -> None:
         raise OptionError("FILE", f"볼 데이터를 주세요: {prog} 파일")
 
     from lightkorllm import data
-    from lightkorllm.cli import _logging
+    from lightkorllm.cli import _logging, _rows
     from lightkorllm.data import overview
 
     _logging.to_stderr("warning", style="plain")
@@ -36,7 +36,7 @@ def run(argv: Sequence[str], *, prog: str) -> None:
         _print_json(overview.as_json(dataset, preview))
         return
     print(*overview.preview_lines(dataset, preview), sep="\n")
-    _show(dataset, preview)
+    _rows.show(dataset, preview)
 
 
 def _preview(options: DataOptions, dataset: Dataset) -> Preview:
@@ -85,25 +85,3 @@ def _print_json(told: dict[str, Any]) -> None:
 
     is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
     print(json.dumps(told, ensure_ascii=not is_unicode, indent=2))
-
-
-def _show(dataset: Dataset, preview: Preview) -> None:
-    """The first rows: on a terminal what is learned is green, elsewhere it stands in `[[…]]`."""
-    if not preview.rows:
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    from lightkorllm.data.preview import showable
-
-    console = Console(highlight=False, markup=False, emoji=False)
-    coloured = console.is_terminal and console.color_system is not None and not console.no_color
-    how = "초록 글자를" if coloured else "[[ ]] 안을"
-    print(f"\n모델이 보는 글({how} 배웁니다):")
-    for row in preview.rows:
-        print(f"\n--- {dataset.place(row.item)}, {row.length:,}{preview.unit}")
-        if not coloured:
-            print(row.text)
-            continue
-        parts = ((showable(part.text), "green" if part.learned else "") for part in row.parts)
-        console.print(Text.assemble(*parts), soft_wrap=True)

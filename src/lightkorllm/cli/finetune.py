@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lightkorllm.finetuning import Job
 
 _PHASES = {"load": "준비", "train": "학습", "finish": "마무리"}
 
@@ -22,6 +26,7 @@ def run(argv: Sequence[str], *, prog: str) -> None:
     job = finetuning.prepare(options)
     print(*job.lines(), sep="\n", flush=True)
     if options.dry_run:
+        _show_rows(job)
         return
     try:
         done = _progress.follow(finetuning.steps(job), _PHASES)
@@ -39,3 +44,12 @@ def run(argv: Sequence[str], *, prog: str) -> None:
     print(f"써 보기: lightkorllm serve {model}--peft_lora_dir {done.folder}")
     if done.uploaded:
         print(f"올렸습니다: {done.uploaded}")
+
+
+def _show_rows(job: Job) -> None:
+    """The first rows as the model will see them."""
+    from lightkorllm.cli import _rows
+    from lightkorllm.data import preview
+
+    dataset = job.datasets[0]
+    _rows.show(dataset, preview.by_tokens(dataset.items, job.encoder, rows=3))

@@ -10,7 +10,7 @@ from typing import Any
 
 from lightkorllm import fingerprint, memory
 from lightkorllm.data.dataset import Dataset
-from lightkorllm.data.encode import Encoding
+from lightkorllm.data.encode import Encoder, Encoding
 from lightkorllm.finetuning import plan, training
 from lightkorllm.finetuning.base import Base
 from lightkorllm.finetuning.options import FinetuneOptions
@@ -33,7 +33,7 @@ class Job:
     options: FinetuneOptions
     base: Base
     tokenizer: Any
-    prompt_format: PromptFormat
+    encoder: Encoder
     learned: Encoding
     held_out: Encoding | None
     datasets: tuple[Dataset, ...]
@@ -41,6 +41,10 @@ class Job:
     settings: Settings
     output: Path
     advice: tuple[str, ...] = ()
+
+    @property
+    def prompt_format(self) -> PromptFormat:
+        return self.encoder.prompt_format
 
     @property
     def work(self) -> Path:
@@ -74,6 +78,7 @@ class Job:
             f"데이터: {', '.join(dict.fromkeys(set_.source for set_ in self.datasets))}: 배울 행 "
             f"{rows:,}개(토큰 {learned.tokens:,}개, 그중 배우는 것 {learned.learned_tokens:,}개), "
             f"재기만 할 행 {held:,}개",
+            *(line for set_ in self.datasets for line in set_.fault_report),
             *learned.lines(),
             f"프롬프트 형식: {self.prompt_format.name}, 장치: {settings.device}, 자료형: "
             f"{settings.dtype}, 최적화기: {settings.optimizer}",

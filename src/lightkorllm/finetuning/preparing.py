@@ -49,7 +49,7 @@ def prepare(options: FinetuneOptions) -> Job:
         plan.require_space(base, load, free=memory.available(compute.device))
     advice = [compute.advice, *_about_optimizer(options, settings), *_about_end(base, vocabulary)]
     return Job(
-        options, base, tokenizer, chosen, learned, held_out, datasets, load, settings, output,
+        options, base, tokenizer, encoder, learned, held_out, datasets, load, settings, output,
         tuple(line for line in advice if line),
     )  # fmt: skip
 

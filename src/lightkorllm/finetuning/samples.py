@@ -45,7 +45,7 @@ def answer(model: Any, vocabulary: Vocabulary, prompt: Prompt, *, tokens: int) -
 
 def table(job: Job, model: Any) -> str:
     """A Markdown table of held-out questions with the base's and the adapter's answers."""
-    vocabulary = Vocabulary(job.tokenizer)
+    vocabulary = job.encoder.vocabulary
     lines = ["| 질문 | 배우기 전 | 배운 뒤 |", "| --- | --- | --- |"]
     for conversation in list(questions(job))[: job.options.samples]:
         prompt = job.prompt_format.render(conversation)
