@@ -19,7 +19,7 @@ FLOORS = [  # from the ground up; a module imports only from lower floors or its
     {"prompts", "pretrained", "hardware", "memory", "plotting", "hub", "vocabulary"},
     {"repacking", "data"},
     {"engines", "evaluation"},
-    {"chat", "quantization", "finetuning"},
+    {"chat", "merging", "quantization", "finetuning"},
     {"server"},
     {"cli"},
     {"__main__"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ _BYTES = {
     "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
     "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
 }  # fmt: skip
+_CARRIED = (
+    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
+    "merges.txt", "chat_template*", "generation_config.json", "LICENSE*", "NOTICE*", "USE_POLICY*",
+)  # fmt: skip
 _LONGEST_HEADER = 100_000_000
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -131,6 +136,14 @@ def language_name(name: str) -> str:
     """A tensor's name as in a model that is nothing but a language model."""
     name = re.sub(r"^(model\.)?language_model\.(model\.)?", "model.", name)
     return name.replace("model.lm_head.", "lm_head.")
+
+
+def carry_over(source: Path, target: Path) -> None:
+    """Copy what belongs to a model beside its weights: tokenizer, template, defaults, licence."""
+    for pattern in _CARRIED:
+        for file in source.glob(pattern):
+            if file.is_file():
+                shutil.copy(file, target / file.name)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -20,20 +20,28 @@ def load(model: Any, adapters: Mapping[str, Path], *, base: str) -> Callable[[st
     """
     if not adapters:
         return _nothing_to_switch
+    names = {name: f"adapter{number:03}" for number, name in enumerate(adapters)}
+    folders = {names[name]: folder for name, folder in adapters.items()}
+    return _Switch(attach(model, folders, base=base), names)
+
+
+def attach(model: Any, adapters: Mapping[str, Path], *, base: str, exact: bool = False) -> Any:
+    """PEFT's model with every adapter in it, by PEFT's names; raises as `load` does.
+
+    `exact` keeps an adapter's numbers as they are where the model's own are narrower.
+    """
+    peft = _peft()
     fits = lora.Base(base, dict(_shapes(model)))
     for folder in adapters.values():
         lora.require_fit(lora.read(folder), fits)
-    names = {name: f"adapter{number:03}" for number, name in enumerate(adapters)}
-    with pretrained.deprecations_of_others():
-        return _Switch(_wrapped(model, {names[name]: adapters[name] for name in names}), names)
-
-
-def _wrapped(model: Any, adapters: Mapping[str, Path]) -> Any:
-    """PEFT's model with every adapter in it."""
-    peft = _peft()
-    options = {"is_trainable": False, "autocast_adapter_dtype": False}
+    options = {
+        "is_trainable": False,
+        "autocast_adapter_dtype": exact,
+        "device_map": {"": str(model.device)},  # else it may be moved to a card
+    }
     (first, folder), *others = adapters.items()
-    with warnings.catch_warnings():  # what it warns of is told below, as an error
+    with pretrained.deprecations_of_others():
+        # What it warns of is told below, as an error.
         warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)
         found = peft.PeftModel.from_pretrained(model, folder, adapter_name=first, **options)
         for name, folder in others:

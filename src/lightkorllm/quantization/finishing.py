@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,11 +13,6 @@ from lightkorllm import checkpoint
 from lightkorllm.checkpoint import Checkpoint
 from lightkorllm.evaluation import Subject
 
-# The tokenizer and the licence are the original's, byte for byte.
-_CARRIED = (
-    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
-    "merges.txt", "chat_template*", "generation_config.json", "LICENSE*", "NOTICE*", "USE_POLICY*",
-)  # fmt: skip
 _DROPPED = ("quant_log.csv", "gptq_log*")
 _PACKAGES = ("lightkorllm", "gptqmodel", "torch", "transformers", "tokenizers", "safetensors")
 _PROBES = ("대한민국의 수도는", "오늘 점심으로")
@@ -29,10 +23,7 @@ def tidy(folder: Path, source: Checkpoint) -> None:
     for pattern in _DROPPED:
         for file in folder.glob(pattern):
             file.unlink()
-    for pattern in _CARRIED:
-        for file in source.folder.glob(pattern):
-            if file.is_file():
-                shutil.copy(file, folder / file.name)
+    checkpoint.carry_over(source.folder, folder)
     _without_paths(folder / "quantize_config.json")
     _without_paths(folder / "config.json")
     _narrow(folder, source)
