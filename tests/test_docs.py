@@ -20,6 +20,7 @@ from lightkorllm.data.options import DataOptions
 from lightkorllm.errors import BadRequest, JobError, LightKorError, SetupError
 from lightkorllm.evaluation.options import EvaluateOptions
 from lightkorllm.generation import Reply, SamplingParams, Usage
+from lightkorllm.merging import MergeOptions
 from lightkorllm.options import ENV_PREFIX, ServeOptions
 from lightkorllm.prompts.base import PromptFormat, Settings
 from lightkorllm.quantization.options import QuantizeOptions
@@ -30,9 +31,10 @@ from live import Serve
 ROOT = Path(__file__).parent.parent
 README = {"ko": ROOT / "README.md", "en": ROOT / "README.en.md"}
 DOCS = {"ko": ROOT / "docs", "en": ROOT / "docs" / "en"}
-PAGES = ("api.md", "data.md", "engines.md", "evaluate.md", "export.md", "operations.md",
-         "options.md", "prompts.md", "quantize.md")  # fmt: skip
+PAGES = ("adapters.md", "api.md", "data.md", "engines.md", "evaluate.md", "export.md",
+         "operations.md", "options.md", "prompts.md", "quantize.md")  # fmt: skip
 JOBS = {
+    "adapters.md": MergeOptions,
     "data.md": DataOptions,
     "evaluate.md": EvaluateOptions,
     "export.md": ExportOptions,
