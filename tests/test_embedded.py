@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from lightkorllm import embedded
+import checkpoints
+import lightkorllm
+from client import call
+from lightkorllm import embedded, gguf_header, record, repacking
 from lightkorllm.errors import MissingPackage, ModelBroken
+from lightkorllm.fingerprint import fingerprint
+from lightkorllm.record import Record
+from live import Serve
 
 
 @pytest.mark.model
@@ -28,6 +35,57 @@ def test_it_is_assembled_once_with_the_licence_notice_and_checked_after(
         data.seek(1_000_000)
         data.write(b"broken")
     assert embedded._sha256(embedded.path(folder)) == embedded.SHA256
+
+
+@pytest.fixture
+def shipped(embedded_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A strong random adapter in the place of the one that ships, as fine-tuning writes it."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder = tmp_path / "embedded_adapter"
+    folder.mkdir()
+    torch.manual_seed(0)
+    shapes = gguf_header.read(embedded_gguf).tensors
+    tensors = {}
+    for number in range(18):
+        outof, into = shapes[f"blk.{number}.attn_v.weight"]
+        layer = f"base_model.model.model.layers.{number}.self_attn.v_proj"
+        tensors[f"{layer}.lora_A.weight"] = torch.randn(4, into)
+        tensors[f"{layer}.lora_B.weight"] = torch.randn(outof, 4)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    checkpoints.edit(
+        folder / "adapter_config.json",
+        peft_type="LORA", r=4, lora_alpha=4, target_modules=["v_proj"],
+        base_model_name_or_path=embedded.NAME,
+    )  # fmt: skip
+    repacking.adapter_to_gguf(folder, folder / "adapter.gguf", base=embedded_gguf)
+    settings = {"base_fingerprint": fingerprint(embedded_gguf)}
+    record.write(Record(embedded.NAME, "lora", "koalpaca", settings=settings), folder)
+    monkeypatch.setattr(embedded, "_ADAPTER_FOLDER", folder)
+    return folder
+
+
+@pytest.mark.model
+def test_its_korean_adapter_answers_unless_a_request_wants_the_bare_model(
+    shipped: Path, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(lightkorllm.load(n_parallel=1, context_length=512)) as chat:
+        port = serve(chat=chat).port
+        assert [model["id"] for model in call(port, "/v1/models").json["data"]] == [
+            "korean", "gemma-3-270m",
+        ]  # fmt: skip
+        ask = {"input": "한국의 수도는 어디인가요?", "temperature": 0, "max_new_token": 12}
+        said = {
+            name: call(port, "/inferweb", {**ask, "adapter": name}).json["result"]
+            for name in (None, "korean", "none")
+        }
+        assert said[None] == said["korean"] != said["none"]
+        assert chat.format_of(None).name == "koalpaca"
+        assert chat.format_of("none").name == "lightkor"
+    assert not caplog.text
+    with closing(lightkorllm.load(peft_lora_dir=("none",), context_length=512)) as bare:
+        assert bare.engine.capabilities.adapters == ()
 
 
 def test_without_its_package_one_line_says_what_to_install(
