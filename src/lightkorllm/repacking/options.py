@@ -31,7 +31,7 @@ class ExportOptions:
     임베딩이 모델의 절반을 넘으면 빠른 q8_0이고, GPTQ가 아니면 --type을 따릅니다."""
 
     base: Annotated[str | None, arg(metavar="MODEL")] = None
-    """어댑터를 옮길 때: 어댑터를 훈련한 모델의 폴더나 GGUF 파일. 생략하면 어댑터에 적힌 것을 씁니다."""
+    """어댑터를 옮길 때: 훈련한 모델의 폴더나 GGUF 파일. 생략하면 어댑터에 적힌 것을 씁니다."""
 
     overwrite: bool = False
     """만들 파일이 이미 있으면 새것으로 바꿉니다."""
