@@ -40,6 +40,12 @@ class Row:
         return cls(name, ours, peer, ours / peer, f"ratio >= {ratio:g}", ours / peer >= ratio)
 
     @classmethod
+    def between(cls, name: str, ours: float, peer: float, *, low: float, high: float) -> Row:
+        """A row whose goal is to lie close to the peer's figure."""
+        goal = f"{low:g} <= ratio <= {high:g}"
+        return cls(name, ours, peer, ours / peer, goal, low <= ours / peer <= high)
+
+    @classmethod
     def adds_less(cls, name: str, ours: float, peer: float, *, limit: float, unit: str) -> Row:
         """A row whose goal is how much our figure may lie above the peer's."""
         goal = f"ours - peer < {limit:g} {unit}"

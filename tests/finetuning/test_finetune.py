@@ -13,12 +13,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from finetunes import options
-from lightkorllm import finetuning, gguf_header, plotting, record
+from lightkorllm import finetuning, plotting, record
 from lightkorllm.cli import main
 from lightkorllm.errors import DataBroken, FinetuningFailed, NotEnough, OptionError
 from lightkorllm.finetuning import Finetuned, FinetuneOptions, packing, training
@@ -70,9 +71,16 @@ def test_the_answers_stand_side_by_side(done: Finetuned) -> None:
 
 
 def test_the_same_adapter_lies_there_for_llamacpp(done: Finetuned) -> None:
-    header = gguf_header.read(done.folder / "adapter.gguf")
-    assert header["general.type"] == "adapter"
-    assert len(header.tensors) == 16
+    """The same numbers in half precision, in both files."""
+    reader = gguf.GGUFReader(done.folder / "adapter.gguf")
+    there = {tensor.name: tensor for tensor in reader.tensors}
+    weights = load_file(done.folder / "adapter_model.safetensors")
+    assert len(there) == len(weights) == 16
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
+    ours = weights["base_model.model.model.layers.1.self_attn.v_proj.lora_B.weight"].numpy()
+    theirs = there["blk.1.attn_v.weight.lora_b"].data
+    assert theirs.dtype == ours.dtype
+    assert (theirs == ours).all()
 
 
 @pytest.mark.parametrize("target", ["all", "q_proj, v_proj"])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import numpy as np
 
 from lightkorllm import checkpoint as checkpoints
 from lightkorllm import gguf_header, hub, lora
@@ -133,11 +134,17 @@ def _tensors(pair: _Pair, family: Architecture) -> Iterator[GgufTensor]:
     name = family.tensor_name(f"{pair.layer}.weight")
     order = family.row_order(pair.layer)
     b = floats(pair.b)
+    narrow = pair.a.dtype == pair.b.dtype == "F16"
     for side, numbers in (("a", floats(pair.a)), ("b", b if order is None else b[order])):
-        yield _tensor(f"{name}.lora_{side}", numbers)
+        yield _tensor(f"{name}.lora_{side}", numbers, narrow=narrow)
 
 
-def _tensor(name: str, numbers: Floats) -> GgufTensor:
+def _tensor(name: str, numbers: Floats, *, narrow: bool) -> GgufTensor:
+    """Numbers as they were stored: `narrow` ones came from float16 and go back to it."""
+    if narrow:
+        halves = numbers.astype(np.float16)
+        kind = gguf.GGMLQuantizationType.F16
+        return GgufTensor(name, numbers.shape, kind, lambda: [halves.view("u1")])
     return GgufTensor(
         name, numbers.shape, gguf.GGMLQuantizationType.F32, lambda: [numbers.view("u1")]
     )
