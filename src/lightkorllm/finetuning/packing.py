@@ -11,6 +11,8 @@ from typing import Any
 
 from lightkorllm.data.encode import IGNORED, Encoded
 
+_ROUND_TOKENS, _ROUND_PLACES = 64, 32
+
 
 @dataclass(frozen=True, slots=True)
 class Pack:
@@ -66,20 +68,30 @@ def nats(model: Any, packed: Pack) -> Any:
     """The summed negative log-likelihood of a pack's targets (float32, differentiable).
 
     Logits are made for the places that are learned from only: with a large vocabulary they are
-    most of what a step costs.
+    most of what a step costs. Sizes are rounded up with a row that nobody learns from, so that
+    kernels and memory are made for few sizes and used again.
     """
     import torch
 
     device = next(model.parameters()).device
-    places = torch.tensor(packed.places, device=device)
+    short = -packed.tokens % _ROUND_TOKENS
+    ids = (*packed.ids, *packed.ids[:1] * short)
+    positions = (*packed.positions, *range(short))
+    spare = -len(packed.places) % _ROUND_PLACES
+    places = (*packed.places, *(0,) * spare)
+    targets = (*packed.targets, *(IGNORED,) * spare)
     logits = model(
-        input_ids=torch.tensor([packed.ids], device=device),
-        position_ids=torch.tensor([packed.positions], device=device),
+        input_ids=torch.tensor([ids], device=device),
+        position_ids=torch.tensor([positions], device=device),
         use_cache=False,
-        logits_to_keep=places,
+        logits_to_keep=torch.tensor(places, device=device),
     ).logits[0]
-    targets = torch.tensor(packed.targets, device=device)
-    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+    return torch.nn.functional.cross_entropy(
+        logits.float(),
+        torch.tensor(targets, device=device),
+        reduction="sum",
+        ignore_index=IGNORED,
+    )
 
 
 def keeps_rows_apart(model: Any, rows: Sequence[Encoded]) -> bool:
