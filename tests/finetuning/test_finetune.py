@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import peft
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from finetunes import options
-from lightkorllm import finetuning, plotting, record
+from lightkorllm import checkpoint, finetuning, plotting, pretrained, record
 from lightkorllm.cli import main
 from lightkorllm.errors import DataBroken, FinetuningFailed, NotEnough, OptionError
 from lightkorllm.finetuning import Finetuned, FinetuneOptions, packing, training
@@ -81,6 +82,41 @@ def test_the_same_adapter_lies_there_for_llamacpp(done: Finetuned) -> None:
     theirs = there["blk.1.attn_v.weight.lora_b"].data
     assert theirs.dtype == ours.dtype
     assert (theirs == ours).all()
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_of_a_run_that_learns_by_heart_the_best_adapter_is_kept(
+    plain: Path, talks: Path, tmp_path: Path, keep: str
+) -> None:
+    """Forty steps over the same few rows: what was held out gets worse in the end."""
+    told = options(
+        plain,
+        talks,
+        tmp_path / "밖",
+        max_train_step=40,
+        eval_steps=4,
+        learning_rate=5e-2,
+        keep=keep,
+    )
+    done = finetuning.finetune(told)
+    losses = {p.step: p.held_out for p in done.outcome.points if p.held_out is not None}
+    best = min(losses, key=lambda step: losses[step] or 0.0)
+    assert best < 40
+    wanted = best if keep == "best" else 40
+    assert done.record.settings["kept_step"] == wanted
+    assert done.record.scores["held_out_loss"] == pytest.approx(losses[wanted], abs=1e-4)
+    assert bool(done.notes) is (keep == "best")
+    assert _loss_of(done, plain, talks) == pytest.approx(losses[wanted], rel=2e-3)
+
+
+def _loss_of(done: Finetuned, base: Path, talks: Path) -> float | None:
+    """The held-out loss of the adapter as it lies in its folder."""
+    model = pretrained.load_model(checkpoint.read(base), device="cpu", dtype="float32")
+    with pretrained.deprecations_of_others():
+        tuned = peft.PeftModel.from_pretrained(model, done.folder)
+    job = finetuning.prepare(options(base, talks, done.folder.parent / "셈"))
+    assert job.held_out is not None
+    return training.held_out_loss(tuned, job.held_out.rows, job.settings)
 
 
 @pytest.mark.parametrize("target", ["all", "q_proj, v_proj"])

@@ -35,7 +35,7 @@ def finish(job: Job, model: Any, kernel: str, outcome: Outcome, before: float | 
         text = samples.table(job, model)
         (draft / ANSWERS).write_text(text, encoding="utf-8")
     (draft / "README.md").write_text(_card(job, written), encoding="utf-8")
-    notes = _as_gguf(job, draft)
+    notes = (*_about_kept(outcome), *_as_gguf(job, draft))
     _move_into_place(draft, job)
     return Finetuned(job.output, written, outcome, notes)
 
@@ -73,7 +73,7 @@ def _record(job: Job, model: Any, kernel: str, outcome: Outcome, before: float |
         "seconds": round(outcome.seconds, 1),
         "learned_tokens_per_second": round(outcome.tokens_per_second, 2),
     }
-    after = next((p.held_out for p in reversed(outcome.points) if p.held_out is not None), None)
+    after = outcome.held_out_loss
     if before is not None and after is not None:
         scores |= {"held_out_loss_before": round(before, 4), "held_out_loss": round(after, 4)}
     return Record(
@@ -90,6 +90,7 @@ def _record(job: Job, model: Any, kernel: str, outcome: Outcome, before: float |
             "bias": options.bias,
             "rslora": options.rslora,
             "steps": outcome.last_step,
+            "kept_step": outcome.kept_step or outcome.last_step,
             "rows_per_step": settings.rows_per_step,
             "max_length": options.max_length,
             "learning_rate": options.learning_rate,
@@ -118,6 +119,15 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def _about_kept(outcome: Outcome) -> tuple[str, ...]:
+    if outcome.kept_step in (0, outcome.last_step):
+        return ()
+    return (
+        f"떼어 둔 행의 손실이 가장 낮았던 {outcome.kept_step:,}단계의 어댑터를 남겼습니다. "
+        "그 뒤로는 배운 행만 외웠으니, 더 배우게 하려면 데이터를 늘려 주세요.",
+    )
+
+
 def _as_gguf(job: Job, draft: Path) -> tuple[str, ...]:
     """The same adapter for llama.cpp, where its kind and the base allow; why not, otherwise."""
     try:
@@ -139,6 +149,8 @@ def _plot(outcome: Outcome, before: float | None, path: Path) -> None:
         if held:
             axes.plot([p.step for p in held], [p.held_out for p in held], color=plotting.ORANGE,
                       marker="o", label="떼어 둔 행" if korean else "held out")  # fmt: skip
+        if outcome.kept_step:
+            axes.axvline(outcome.kept_step, color=plotting.BLUE, linewidth=0.8, linestyle=":")
         axes.set_title("학습 손실" if korean else "loss")
         axes.set_xlabel("단계" if korean else "step")
         axes.set_ylabel("토큰당 손실(nat)" if korean else "nats per learned token")

@@ -107,7 +107,10 @@ class FinetuneOptions:
     """몇 단계마다 중간 상태를 저장할지. 0이면 전체의 1/20마다."""
 
     eval_steps: Annotated[int, arg(metavar="STEPS")] = 0
-    """몇 단계마다 떼어 둔 행으로 잴지. 0이면 전체의 1/5마다."""
+    """몇 단계마다 떼어 둔 행으로 잴지. 0이면 전체의 1/10마다."""
+
+    keep: Literal["best", "last"] = "best"
+    """남길 어댑터: 떼어 둔 행을 가장 잘 맞힌 단계의 것, 또는 마지막 단계의 것."""
 
     samples: Annotated[int, arg(metavar="COUNT")] = 5
     """배우기 전과 뒤의 답을 나란히 적을 질문 수. 0이면 적지 않습니다."""

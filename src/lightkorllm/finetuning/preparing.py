@@ -147,7 +147,7 @@ def _settings(
         weight_decay=options.weight_decay,
         optimizer=_optimizer(options, device),
         save_steps=options.save_steps or max(1, total // 20),
-        eval_steps=options.eval_steps or max(1, total // 5),
+        eval_steps=options.eval_steps or max(1, total // 10),
         seed=options.seed,
         device=device,
         dtype=load.dtype if load.kernel == "packed" else dtype,

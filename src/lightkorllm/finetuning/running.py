@@ -11,7 +11,7 @@ from typing import Any
 from lightkorllm import hub, memory, pretrained
 from lightkorllm.errors import FinetuningFailed, MissingPackage, OptionError
 from lightkorllm.finetuning import base as bases
-from lightkorllm.finetuning import finishing, packing, plan, training
+from lightkorllm.finetuning import best, finishing, packing, plan, training
 from lightkorllm.finetuning.job import Finetuned, Job
 from lightkorllm.finetuning.options import FinetuneOptions
 from lightkorllm.finetuning.preparing import prepare
@@ -55,6 +55,8 @@ def steps(job: Job) -> Generator[Step, None, Finetuned]:
             "같은 명령으로 이어서 할 수 있습니다."
         )
     model.eval()
+    if job.options.keep == "best":
+        outcome.kept_step = best.put_back(model, settings.folder) or outcome.last_step
     training.require_finite(model)
     yield Step("finish", 0, 1, outcome.seconds, None)
     done = finishing.finish(job, model, kernel, outcome, before)

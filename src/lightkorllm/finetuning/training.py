@@ -64,16 +64,26 @@ class Settings:
 
 @dataclass
 class Outcome:
-    """What a run came to. `stopped` by the user; `diverged` says at which step numbers ended."""
+    """What a run came to. `stopped` by the user; `diverged` says at which step numbers ended.
+
+    `kept_step` is the step whose adapter was kept; 0 means the last one.
+    """
 
     points: list[Point] = field(default_factory=list)
     first_step: int = 0
     last_step: int = 0
+    kept_step: int = 0
     learned_tokens: int = 0
     seconds: float = 0.0
     stopped: bool = False
     diverged: int = 0
     peak_memory: int = 0
+
+    @property
+    def held_out_loss(self) -> float | None:
+        """Of the adapter that was kept, else the last one that was measured."""
+        measured = {p.step: p.held_out for p in self.points if p.held_out is not None}
+        return measured.get(self.kept_step, next(reversed(measured.values()), None))
 
     @property
     def tokens_per_second(self) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lightkorllm import memory
 from lightkorllm.data.encode import Encoded
+from lightkorllm.finetuning import best
 from lightkorllm.finetuning.packing import nats
 from lightkorllm.finetuning.training import (
     COMPLETE,
@@ -114,6 +115,7 @@ def _watcher(run: Run) -> Any:
             for told in state.log_history:
                 self._keep(told, state.global_step)
             outcome.points += _measured(settings.folder, up_to=state.global_step)
+            best.forget(settings.folder, after=state.global_step)
 
         def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **inside: Any) -> None:
             """A step whose gradients are no numbers is skipped: the adapter stays as it was."""
@@ -141,6 +143,7 @@ def _watcher(run: Run) -> Any:
                 loss = held_out_loss(run.model, run.held_out, settings)
                 outcome.points.append(Point(state.global_step, held_out=loss))
                 _note(settings.folder, outcome.points[-1])
+                best.keep(run.model, settings.folder, step=state.global_step, loss=loss or 0.0)
                 run.started += time.monotonic() - paused
             if run.stop.is_set() and not ended:
                 outcome.stopped = True
