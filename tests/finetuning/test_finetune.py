@@ -431,6 +431,13 @@ def test_an_unknown_optimiser_is_refused(plain: Path, talks: Path, tmp_path: Pat
         finetuning.prepare(options(plain, talks, tmp_path / "밖", train_optimizer="아담"))
 
 
+def test_figures_go_only_where_there_is_somebody_to_take_them(
+    plain: Path, talks: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(OptionError, match=r"--report_to.*없는-것"):
+        finetuning.prepare(options(plain, talks, tmp_path / "밖", report_to="없는-것"))
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("lora_rank", 0), ("max_length", 2), ("learning_rate", 0), ("lora_dropout", 1.0),

@@ -42,7 +42,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to train; `total` steps of `rows_per_step` rows, at most `capacity` tokens at once."""
+    """How to train; `total` steps of `rows_per_step` rows, at most `capacity` tokens at once.
+
+    TensorBoard, where it is one of the `trackers`, writes to the folder `curves`.
+    """
 
     folder: Path
     total: int
@@ -58,7 +61,8 @@ class Settings:
     seed: int
     device: str
     dtype: str
-    report_to: str = "none"
+    trackers: tuple[str, ...] = ()
+    curves: Path = Path("runs")
     packed: bool = True
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lightkorllm import memory
 from lightkorllm.data.encode import Encoded
-from lightkorllm.finetuning import best
+from lightkorllm.finetuning import best, reporting
 from lightkorllm.finetuning.packing import nats
 from lightkorllm.finetuning.training import (
     COMPLETE,
@@ -55,7 +55,7 @@ def make(run: Run) -> Any:
         dataloader_pin_memory=on_card,
         remove_unused_columns=False,
         disable_tqdm=True,
-        report_to=[] if settings.report_to == "none" else settings.report_to.split(","),
+        report_to=reporting.elsewhere(settings.trackers),
     )
 
     class Packed(Trainer):  # type: ignore[misc, unused-ignore]
@@ -72,6 +72,15 @@ def make(run: Run) -> Any:
             run.outcome.learned_tokens += count
             return told
 
+        def log(self, logs: Any, start_time: Any = None) -> None:
+            """What was measured on held-out rows at this step goes wherever its loss goes."""
+            measured = {
+                "eval_loss": point.held_out
+                for point in run.outcome.points[-1:]
+                if point.held_out is not None and point.step == self.state.global_step
+            }
+            super().log({**logs, **measured}, start_time)
+
         def floating_point_ops(self, inputs: Any) -> int:
             return 0
 
@@ -80,7 +89,7 @@ def make(run: Run) -> Any:
         args=arguments,
         train_dataset=_Rows(run.rows),
         data_collator=lambda rows: {"packs": packs_of(rows, settings)},
-        callbacks=[_watcher(run)],
+        callbacks=[_watcher(run), *reporting.callbacks(settings.trackers, settings.curves)],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
