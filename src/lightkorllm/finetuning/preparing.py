@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lightkorllm import data, hardware, memory, prompts
 from lightkorllm.data.dataset import Dataset
@@ -180,9 +181,10 @@ def _reporting(options: FinetuneOptions) -> str:
     names = [name.strip() for name in options.report_to.split(",") if name.strip()]
     if names in ([], ["none"]):
         return "none"
-    from transformers.integrations import get_available_reporting_integrations
+    from transformers import integrations
 
-    there = get_available_reporting_integrations()
+    guest: Any = integrations
+    there = guest.get_available_reporting_integrations()
     if missing := [name for name in names if name not in there]:
         raise OptionError(
             "--report_to",
