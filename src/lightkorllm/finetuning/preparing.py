@@ -13,7 +13,7 @@ from lightkorllm.data.dataset import Dataset
 from lightkorllm.data.encode import Encoder, Encoding
 from lightkorllm.errors import DataBroken, OptionError
 from lightkorllm.finetuning import base as bases
-from lightkorllm.finetuning import plan
+from lightkorllm.finetuning import plan, reporting
 from lightkorllm.finetuning.base import Base, Kernel
 from lightkorllm.finetuning.job import Job
 from lightkorllm.finetuning.options import FinetuneOptions
@@ -152,7 +152,8 @@ def _settings(
         seed=options.seed,
         device=device,
         dtype=load.dtype if load.kernel == "packed" else dtype,
-        report_to=_reporting(options),
+        trackers=reporting.trackers(options.report_to),
+        curves=output.parent / reporting.RUNS / output.name,
     )
 
 
@@ -174,24 +175,6 @@ def _optimizer(options: FinetuneOptions, device: str) -> str:
     if options.train_optimizer not in known:
         raise OptionError("--train_optimizer", f"{', '.join(known)} 중 하나여야 합니다")
     return options.train_optimizer
-
-
-def _reporting(options: FinetuneOptions) -> str:
-    """Where the figures go as well. Raises `OptionError` for what isn't installed."""
-    names = [name.strip() for name in options.report_to.split(",") if name.strip()]
-    if names in ([], ["none"]):
-        return "none"
-    from transformers import integrations
-
-    guest: Any = integrations
-    there = guest.get_available_reporting_integrations()
-    if missing := [name for name in names if name not in there]:
-        raise OptionError(
-            "--report_to",
-            f"{', '.join(missing)}을(를) 쓸 수 없습니다. `pip install {missing[0]}`로 설치했는지 "
-            f"확인해 주세요 (지금 쓸 수 있는 것: {', '.join(there) or '없음'})",
-        )
-    return ",".join(names)
 
 
 def _about_optimizer(options: FinetuneOptions, settings: Settings) -> Iterator[str]:
