@@ -144,6 +144,15 @@ def test_no_option_is_told_that_does_not_exist(language: str) -> None:
 
 
 @language
+@pytest.mark.parametrize("kind", ["ngrok", "cloudflare"])
+def test_every_kind_of_tunnel_is_told_with_its_start(kind: str, language: str) -> None:
+    page = _page("operations.md", language)
+    assert _row(page, kind)[1]
+    assert f"--tunnel {kind}" in page
+    assert ServeOptions(tunnel=kind).tunnel_kind == kind  # type: ignore[arg-type]
+
+
+@language
 @pytest.mark.parametrize("kind", list(_error_classes()), ids=lambda kind: str(kind.code))
 def test_every_error_is_told_with_its_status(kind: type[LightKorError], language: str) -> None:
     code, status, meaning = _row(_page("api.md", language), kind.code)

@@ -122,8 +122,12 @@ class ServeOptions(ChatOptions):
     port: Annotated[int, arg(metavar="PORT")] = 5989
     """서버 포트."""
 
+    tunnel: Literal["none", "ngrok", "cloudflare"] = "none"
+    """인터넷에서 닿는 공개 주소를 엽니다. ngrok은 토큰이, cloudflare는 cloudflared 프로그램이
+    필요합니다. 키도 있어야 합니다."""
+
     ngrock: Annotated[bool, arg(aliases=["--ngrok"])] = False
-    """ngrok 공개 주소를 엽니다. pip install "lightkorllm[tunnel]"이 필요합니다."""
+    """--tunnel ngrok과 같습니다. pip install "lightkorllm[tunnel]"이 필요합니다."""
 
     ngrock_token: Annotated[str | None, arg(aliases=["--ngrok_token"], metavar="NGROCK_TOKEN")] = (
         field(default=None, repr=False)
@@ -177,6 +181,13 @@ class ServeOptions(ChatOptions):
         _at_least(self, 0, "drain_seconds", "keep_alive", "max_concurrent")
         if not 1 <= self.port <= 65535:
             raise OptionError("--port", f"1 이상 65535 이하여야 합니다 (받은 값: {self.port})")
+        if self.ngrock and self.tunnel == "cloudflare":
+            raise OptionError("--tunnel", "--ngrock과 --tunnel cloudflare 중 하나만 쓸 수 있습니다")
+
+    @property
+    def tunnel_kind(self) -> str:
+        """Which tunnel is wanted; "" for none."""
+        return "ngrok" if self.ngrock else self.tunnel.replace("none", "")
 
 
 def _at_least(options: ModelOptions, low: int, *names: str) -> None:

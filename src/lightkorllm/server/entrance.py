@@ -27,8 +27,9 @@ def check(options: ServeOptions) -> None:
     Cors(options.cors_origins)
     if keys or options.allow_anyone:
         return
-    if options.ngrock:
-        raise OptionError("--ngrock", f"터널을 열면 인터넷의 {_REFUSAL}")
+    if options.tunnel_kind:
+        flag = "--ngrock" if options.ngrock else "--tunnel"
+        raise OptionError(flag, f"터널을 열면 인터넷의 {_REFUSAL}")
     if not is_loopback(options.host):
         raise OptionError("--host", f"{options.host}(으)로 열면 같은 네트워크의 {_REFUSAL}")
 

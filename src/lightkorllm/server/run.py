@@ -15,8 +15,9 @@ from lightkorllm.server import entrance
 from lightkorllm.server.app import create_app
 from lightkorllm.server.door import Door
 from lightkorllm.server.guard import Guard
+from lightkorllm.server.keys import Keys
 from lightkorllm.server.loading import ModelHolder
-from lightkorllm.server.tunnel import Tunnel
+from lightkorllm.server.tunnel import Tunnel, curl_line, local_url
 
 log = logging.getLogger(__name__)
 
@@ -99,10 +100,19 @@ class _Server:
             f"{engine.info.context_length:,}",
             engine.slots.count,
         )
-        if options.ngrock:
-            self._tunnel = Tunnel(self._door.port, token=options.ngrock_token)
-            if self._tunnel.url:
-                log.info("공개 주소: %s", self._tunnel.url)
+        if options.tunnel_kind:
+            log.info("%s 터널을 여는 중입니다 …", options.tunnel_kind)
+            self._tunnel = Tunnel(
+                options.tunnel_kind,
+                local_url(options.host, self._door.port),
+                token=options.ngrock_token,
+                on_url=self._opened,
+            )
+
+    def _opened(self, url: str) -> None:
+        with_key = bool(Keys.of(self._options))
+        log.info("공개 주소: %s", url)
+        log.info("물어보기: %s", curl_line(url, with_key=with_key))
 
     def _end(self) -> None:
         if self._tunnel is not None:
