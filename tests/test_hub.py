@@ -71,6 +71,20 @@ def test_serving_takes_a_repositorys_name_and_goes_by_it(tmp_path: Path) -> None
     assert ran.stdout.splitlines() == ["ko", "말투 True"], ran.stderr
 
 
+def test_a_name_of_the_catalogue_is_the_repository_that_it_stands_for(tmp_path: Path) -> None:
+    program = (
+        "from lightkorllm import hub; from pathlib import Path\n"
+        "from lightkorllm.engines import opening; from lightkorllm.options import ModelOptions\n"
+        "options = ModelOptions(quantized_model_dir='kanana-1.5-2.1b')\n"
+        "opening.check(options); found = opening.located(options)\n"
+        "print(hub.name_of(Path(found.quantized_model_dir)))\n"
+    )
+    repository = "kakaocorp/kanana-1.5-2.1b-instruct-2505"
+    with fake_hub.running({repository: dict(FILES)}) as server:
+        ran = _run(program, server, tmp_path / "home")
+    assert ran.stdout.split() == ["kanana-1.5-2.1b-instruct-2505"], ran.stderr
+
+
 def test_a_repository_that_is_not_there_is_told_in_a_sentence(tmp_path: Path) -> None:
     with fake_hub.running({}) as server:
         ran = _run(

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1] / "src" / "lightkorllm"
 FLOORS = [  # from the ground up; a module imports only from lower floors or its own room
     {"errors", "text", "processes"},
     {"conversation", "generation"},
-    {"options", "record", "gguf_header", "embedded", "checkpoint"},
-    {"fingerprint", "lora"},
+    {"options", "record", "gguf_header", "embedded", "checkpoint", "catalog"},
+    {"fingerprint", "lora", "shape"},
     {"prompts", "pretrained", "hardware", "memory", "plotting", "hub", "vocabulary"},
     {"repacking", "data"},
     {"engines", "evaluation"},

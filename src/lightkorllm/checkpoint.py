@@ -10,11 +10,11 @@ import json
 import re
 import shutil
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lightkorllm.errors import ModelBroken, ModelNotFound
 
@@ -29,7 +29,7 @@ _CARRIED = (
     "merges.txt", "chat_template*", "generation_config.json", "LICENSE*", "NOTICE*", "USE_POLICY*",
 )  # fmt: skip
 _LONGEST_HEADER = 100_000_000
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +123,21 @@ def read(path: Path) -> Checkpoint:
     folder, chosen = (path.parent, path) if path.is_file() else (path, None)
     if not folder.is_dir():
         raise ModelNotFound(f"모델 폴더가 없습니다: {folder}")
+    names = [file.name for file in folder.iterdir()]
+    weights = (chosen,) if chosen else weight_files(folder, names)
+    return from_headers(folder, {file: read_header(file) for file in weights})
+
+
+def from_headers(folder: Path, headers: Mapping[Path, Mapping[str, Tensor]]) -> Checkpoint:
+    """The checkpoint of a folder's JSON files and of its weight files' headers.
+
+    The weights themselves may be elsewhere. Raises `ModelBroken` as `read` does.
+    """
     config = _json_object(folder / "config.json")
-    declared = _declared_quantisation(folder, config)
-    weights = (chosen,) if chosen else _weight_files(folder, declared)
-    tensors = {name: tensor for file in weights for name, tensor in read_header(file).items()}
+    weights = tuple(headers)
+    tensors = {name: tensor for file in weights for name, tensor in headers[file].items()}
     found = Checkpoint(folder, config, weights, tensors)
-    gptq = _gptq(found, declared)
+    gptq = _gptq(found, _declared_quantisation(folder, config))
     return Checkpoint(folder, config, weights, tensors, gptq)
 
 
@@ -181,39 +190,43 @@ def _declared_quantisation(folder: Path, config: Mapping[str, Any]) -> dict[str,
     return {**beside, **inner}
 
 
-def _weight_files(folder: Path, declared: Mapping[str, Any]) -> tuple[Path, ...]:
+def weight_files(folder: Path, names: Collection[str]) -> tuple[Path, ...]:
+    """Which of these files hold the model of a folder whose JSON files are here.
+
+    Raises `ModelBroken` where none does, or where it can't be told.
+    """
+    declared = _declared_quantisation(folder, _json_object(folder / "config.json"))
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        return _indexed(index)
+        return _indexed(index, names)
     base = declared.get("model_file_base_name") or declared.get("model_basename")
     for name in ("model", base):
-        if isinstance(name, str) and (folder / f"{Path(name).name}.safetensors").is_file():
+        if isinstance(name, str) and f"{Path(name).name}.safetensors" in names:
             return (folder / f"{Path(name).name}.safetensors",)
-    candidates = sorted(folder.glob("*.safetensors"))
+    candidates = sorted(name for name in names if name.endswith(".safetensors"))
     if len(candidates) == 1:
-        return (candidates[0],)
+        return (folder / candidates[0],)
     if candidates:
-        names = ", ".join(file.name for file in candidates)
         raise ModelBroken(
-            f"{folder}에 가중치 파일이 여럿입니다: {names}. "
-            f"쓸 파일을 `--model {candidates[0]}`처럼 지정해 주세요."
+            f"{folder}에 가중치 파일이 여럿입니다: {', '.join(candidates)}. "
+            f"쓸 파일을 `--model {folder / candidates[0]}`처럼 지정해 주세요."
         )
-    raise _no_weights(folder, base)
+    raise _no_weights(folder, base, names)
 
 
-def _no_weights(folder: Path, base: object) -> ModelBroken:
-    pickled = sorted(file.name for pattern in _PICKLES for file in folder.glob(pattern))
+def _no_weights(folder: Path, base: object, names: Collection[str]) -> ModelBroken:
+    pickled = sorted(name for name in names if name.endswith(_PICKLES))
     if pickled:
         return ModelBroken(
             f"{folder}에는 피클 가중치({pickled[0]})만 있습니다. 피클은 열기만 해도 코드가 "
             "실행될 수 있어 쓰지 않습니다. safetensors 형식의 모델을 받아 주세요."
         )
     expected = f"{base or 'model'}.safetensors"
-    files = ", ".join(sorted(file.name for file in folder.iterdir())[:10])
+    files = ", ".join(sorted(names)[:10])
     return ModelBroken(f"{folder}에 가중치 파일({expected})이 없습니다. 있는 파일: {files}")
 
 
-def _indexed(index: Path) -> tuple[Path, ...]:
+def _indexed(index: Path, names: Collection[str]) -> tuple[Path, ...]:
     weight_map = _json_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ModelBroken(f"{index} 파일에 weight_map이 없습니다. 다시 내려받아 주세요.")
@@ -221,7 +234,7 @@ def _indexed(index: Path) -> tuple[Path, ...]:
     for name in files:
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise ModelBroken(f"{index}이(가) 가리키는 {name!r}은(는) 가중치 파일 이름이 아닙니다.")
-        if not (index.parent / name).is_file():
+        if name not in names:
             raise ModelBroken(f"{index.parent}에 {name} 파일이 없습니다. 마저 내려받아 주세요.")
     return tuple(index.parent / name for name in files)
 
@@ -230,13 +243,19 @@ def read_header(file: Path) -> dict[str, Tensor]:
     """The tensors of one safetensors file by name. Raises `ModelBroken` for anything else."""
     try:
         with file.open("rb") as data:
-            (length,) = struct.unpack("<Q", data.read(8))
-            end = file.stat().st_size - 8 - length
-            entries = json.loads(data.read(length if end >= 0 and length <= _LONGEST_HEADER else 0))
-        entries.pop("__metadata__", None)
-        return {name: _tensor(entry, file, 8 + length, end) for name, entry in entries.items()}
+            return parse_header(data, file, size=file.stat().st_size)
     except OSError as error:
         raise ModelNotFound(f"{file} 파일을 읽을 수 없습니다 ({error.strerror}).") from None
+
+
+def parse_header(data: BinaryIO, file: Path, *, size: int) -> dict[str, Tensor]:
+    """The tensors that the first bytes of a file of `size` bytes tell of. Raises `ModelBroken`."""
+    try:
+        (length,) = struct.unpack("<Q", data.read(8))
+        end = size - 8 - length
+        entries = json.loads(data.read(length if end >= 0 and length <= _LONGEST_HEADER else 0))
+        entries.pop("__metadata__", None)
+        return {name: _tensor(entry, file, 8 + length, end) for name, entry in entries.items()}
     except (ValueError, TypeError, KeyError, AttributeError, struct.error, RecursionError):
         raise ModelBroken(
             f"{file} 파일은 올바른 safetensors가 아닙니다. "

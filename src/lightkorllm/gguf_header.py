@@ -29,18 +29,21 @@ _NUMBERS = {
 _STRING, _ARRAY = 8, 9
 _LONGEST_ARRAY_KEPT = 64
 _MOST_DIMENSIONS = 4
+_BROKEN = (ValueError, TypeError, ArithmeticError, struct.error, LookupError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
     """Metadata by key; arrays longer than 64 items (vocabularies) are left out.
 
-    `tensors` are shapes by name, outermost first as in PyTorch; their data begins at `data_start`.
+    `tensors` are shapes by name, outermost first as in PyTorch; their data begins at `data_start`,
+    each at its own of `starts` from there.
     """
 
     metadata: dict[str, Any]
     tensors: dict[str, tuple[int, ...]] = field(default_factory=dict)
     data_start: int = 0
+    starts: dict[str, int] = field(default_factory=dict)
 
     def __getitem__(self, key: str) -> Any:
         return self.metadata[key]
@@ -59,6 +62,25 @@ class GgufHeader:
         template = self.metadata.get("tokenizer.chat_template")
         return template if isinstance(template, str) and template.strip() else None
 
+    def sizes(self, file_size: int) -> dict[str, int]:
+        """Bytes of each tensor, with the blanks behind it, in a file of so many bytes."""
+        order = sorted(self.starts, key=lambda name: self.starts[name])
+        ends = [*(self.starts[name] for name in order[1:]), file_size - self.data_start]
+        return {name: end - self.starts[name] for name, end in zip(order, ends, strict=True)}
+
+
+def parse(data: bytes) -> GgufHeader | None:
+    """The header that a file begins with; None where these first bytes are not all of it.
+
+    Raises `ModelBroken` where they are no GGUF.
+    """
+    try:
+        return _Cursor(data).header()
+    except _EndsEarly:
+        return None
+    except _BROKEN:
+        raise ModelBroken("올바른 GGUF가 아닙니다. 다른 파일을 골라 주세요.") from None
+
 
 def read(path: Path) -> GgufHeader:
     """The header of a GGUF file. Raises `ModelNotFound` or, where it is not GGUF, `ModelBroken`."""
@@ -69,18 +91,20 @@ def read(path: Path) -> GgufHeader:
         raise ModelNotFound(f"모델 파일이 없습니다: {path}") from None
     except OSError as error:
         raise ModelNotFound(f"모델 파일을 읽을 수 없습니다: {path} ({error.strerror})") from None
-    except (
-        ValueError, TypeError, ArithmeticError, struct.error, LookupError, RecursionError,
-    ):  # fmt: skip
+    except _BROKEN:
         raise ModelBroken(
             f"{path} 파일은 올바른 GGUF가 아닙니다. 내려받다가 끊긴 파일이 아닌지 확인해 주세요."
         ) from None
 
 
-class _Cursor:
-    """Reads forward through a mapped file; every read past its end raises."""
+class _EndsEarly(ValueError):
+    """What was to be read lies past the end."""
 
-    def __init__(self, data: mmap.mmap) -> None:
+
+class _Cursor:
+    """Reads forward through a mapped file or bytes; every read past the end raises."""
+
+    def __init__(self, data: mmap.mmap | bytes) -> None:
         self._data = data
         self._at = 0
 
@@ -89,23 +113,27 @@ class _Cursor:
             raise ValueError("not GGUF 2 or 3")
         count, pairs = self._number("Q"), self._number("Q")
         metadata = {self._string(): self._value(self._number("I")) for _ in range(pairs)}
-        tensors = {self._string(): self._shape() for _ in range(count)}
+        tensors, starts = {}, {}
+        for _ in range(count):
+            name = self._string()
+            tensors[name] = self._shape()
+            self._skip(4)  # its kind
+            starts[name] = int(self._number("Q"))
         alignment = int(metadata.get("general.alignment", 32))
-        return GgufHeader(metadata, tensors, -(-self._at // alignment) * alignment)
+        return GgufHeader(metadata, tensors, -(-self._at // alignment) * alignment, starts)
 
     def _shape(self) -> tuple[int, ...]:
-        """A tensor's sizes, which the file has innermost first; its kind and place are passed."""
+        """A tensor's sizes, which the file has innermost first."""
         dimensions = self._number("I")
         if dimensions > _MOST_DIMENSIONS:
             raise ValueError("a tensor of too many dimensions")
         sizes = [self._number("Q") for _ in range(dimensions)]
-        self._skip(4 + 8)
         return tuple(reversed(sizes))
 
     def _take(self, size: int) -> bytes:
         piece = self._data[self._at : self._at + size]
         if len(piece) != size:
-            raise ValueError("the file ends early")
+            raise _EndsEarly
         self._at += size
         return piece
 
@@ -137,12 +165,14 @@ class _Cursor:
 
     def _skip(self, size: int) -> None:
         if self._at + size > len(self._data):
-            raise ValueError("the file ends early")
+            raise _EndsEarly
         self._at += size
 
     def _skip_strings(self, count: int) -> None:
         data, at, unpack = self._data, self._at, struct.Struct("<Q").unpack_from
         for _ in range(count):
+            if at + 8 > len(data):
+                raise _EndsEarly
             at += 8 + unpack(data, at)[0]
         self._at = at
         self._skip(0)

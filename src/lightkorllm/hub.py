@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lightkorllm.errors import MissingPackage, ModelNotFound, UploadFailed
+from lightkorllm import catalog
+from lightkorllm.errors import MissingPackage, ModelNotFound, OptionError, UploadFailed
 
 # Never pickles, never code: what we do not fetch, nobody can run by mistake.
 _WANTED = (
@@ -20,6 +21,15 @@ _WANTED = (
 def is_name(text: str) -> bool:
     """Whether a text looks like `owner/name`, the name of a repository."""
     return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text) is not None and ".." not in text
+
+
+def check_name(name: str, *, option: str) -> None:
+    """Raise `OptionError` for what can't be a repository's name, before hours of work for it."""
+    part = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
+    if not re.fullmatch(rf"(?:{part}/)?{part}", name) or "--" in name or ".." in name:
+        raise OptionError(
+            option, f"{name!r}은(는) 저장소 이름이 아닙니다. `내이름/모델이름`처럼 영문으로 주세요"
+        )
 
 
 def fetch(name: str) -> Path:
@@ -44,6 +54,35 @@ def resolve(text: str) -> Path:
     if path.exists() or not is_name(text):
         return path
     return fetch(text)
+
+
+def repository(text: str) -> str | None:
+    """The repository that a model's name stands for: itself or the catalogue's; None for paths."""
+    if Path(text).expanduser().exists():
+        return None
+    if is_name(text):
+        return text
+    entry = catalog.find(text)
+    return entry.repository if entry else None
+
+
+def resolve_model(text: str) -> Path:
+    """As `resolve`, and the folder of a model that the catalogue knows by that name.
+
+    Raises `ModelNotFound`, with the nearest names, for a word that is none of these.
+    """
+    name = repository(text)
+    if name:
+        return fetch(name)
+    path = Path(text).expanduser()
+    if path.exists() or not re.fullmatch(r"[\w-]+(\.\d[\w-]*)*", text):
+        return path
+    near = ", ".join(catalog.nearest(text))
+    raise ModelNotFound(
+        f"모델을 찾을 수 없습니다: {text}. 폴더나 .gguf 파일도, 저장소(소유자/이름)도, 목록에 있는 "
+        f"이름도 아닙니다. {f'비슷한 이름: {near}. ' if near else ''}"
+        "전체 목록은 `lightkorllm models`로 보세요."
+    )
 
 
 def name_of(folder: Path) -> str:

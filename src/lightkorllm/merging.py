@@ -74,7 +74,7 @@ def prepare(options: MergeOptions) -> Job:
     for option in ("base_model_dir", "peft_lora_dir"):
         if not getattr(options, option):
             raise OptionError(f"--{option}", "폴더나 저장소 이름을 주세요")
-    folder = hub.resolve(options.base_model_dir)
+    folder = hub.resolve_model(options.base_model_dir)
     base = _plain(folder)
     name = hub.name_of(folder)
     adapter = lora.read(hub.resolve(options.peft_lora_dir))

@@ -69,7 +69,7 @@ def _tokenizer(model: str) -> tuple[Path, Any]:
     from lightkorllm import embedded, hub, pretrained
     from lightkorllm.cli import _logging
 
-    path = embedded.path() if model == "embedded" else hub.resolve(model)
+    path = embedded.path() if model == "embedded" else hub.resolve_model(model)
     _logging.quiet_libraries()
     if path.suffix.lower() == ".gguf":
         sys.stderr.write(

@@ -30,7 +30,7 @@ def run(argv: Sequence[str], *, prog: str) -> None:
     texts = samples.from_files([Path(path) for path in options.text]) or samples.held_out()
     compute = hardware.choose(options.device, gptq=False, model_type="", dtype=options.dtype)
     subjects = [
-        evaluation.open_subject(hub.resolve(name), device=compute.device, dtype=compute.dtype)
+        evaluation.open_subject(hub.resolve_model(name), device=compute.device, dtype=compute.dtype)
         for name in (options.a, options.b)
         if name
     ]

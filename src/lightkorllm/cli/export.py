@@ -20,10 +20,10 @@ def run(argv: Sequence[str], *, prog: str) -> None:
     from lightkorllm.cli import _logging
 
     _logging.to_stderr("warning", style="plain")
-    folder = hub.resolve(options.model)
+    folder = hub.resolve_model(options.model)
     target = options.output or Path(f"{folder.resolve().name}.gguf")
     if repacking.is_adapter(folder):
-        base = hub.resolve(options.base or repacking.base_of(folder))
+        base = hub.resolve_model(options.base or repacking.base_of(folder))
         done = repacking.adapter_to_gguf(folder, target, base=base, overwrite=options.overwrite)
         print(*done.notes, f"다 되었습니다: {done.path}", sep="\n")
         print(f"써 보기: lightkorllm serve --model 모델.gguf --peft_lora_dir 이름={done.path}")

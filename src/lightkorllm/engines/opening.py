@@ -60,12 +60,12 @@ def located(options: OptionsT) -> OptionsT:
         found = str(hub.resolve(path))
         texts.append(text if found == path else f"{name}={found}" if "=" in text else found)
     if model not in (None, "echo"):
-        model = str(hub.resolve(str(model)))
+        model = str(hub.resolve_model(str(model)))
     return replace(options, quantized_model_dir=model, peft_lora_dir=tuple(texts))
 
 
 def _is_elsewhere(text: str) -> bool:
-    """Whether a text names a repository, whose model can't be looked at before it is here."""
+    """Whether a text names a repository, whose adapter can't be looked at before it is here."""
     return hub.is_name(text) and not Path(text).expanduser().exists()
 
 
@@ -75,12 +75,12 @@ def check(options: ModelOptions) -> None:
     if device not in ("auto", "cpu", "cuda", "mps") and _gpu_number(device) is None:
         raise OptionError("--device", f"auto, cpu, cuda:0 꼴이어야 합니다 (받은 값: {device!r})")
     model = options.quantized_model_dir
-    named = (model or "", *(split_adapter(text)[1] for text in options.peft_lora_dir))
-    if any(_is_elsewhere(text) for text in named):
+    adapter_paths = [split_adapter(text)[1] for text in options.peft_lora_dir]
+    if hub.repository(model or "") or any(_is_elsewhere(text) for text in adapter_paths):
         return
     path = None
     if model is not None and model != "echo":
-        path = _model_file(Path(model).expanduser())
+        path = _model_file(hub.resolve_model(model))
     is_checkpoint = path is not None and path.suffix.lower() != ".gguf"
     if path is not None and is_checkpoint:
         _check_checkpoint(path)

@@ -6,29 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lightkorllm import checkpoint, embedded, evaluation, gguf_header, hub, pretrained
+from lightkorllm import checkpoint, embedded, evaluation, gguf_header, hub, pretrained, shape
 from lightkorllm.checkpoint import Checkpoint
 from lightkorllm.errors import ModelNotFound
+from lightkorllm.shape import Shape
 
 Kernel = Literal["plain", "unpacked", "packed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What memory depends on: sizes of one decoder layer, their number, and the vocabulary.
-
-    `parameters` counts all weights, `stored` the bytes that they take as they lie on disk.
-    """
-
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocabulary: int
-    parameters: int
-    stored: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +36,7 @@ def find(model: str | None) -> Base:
     """
     if model is None:
         return _gguf(embedded.path(), embedded.NAME)
-    path = hub.resolve(model)
+    path = hub.resolve_model(model)
     if path.suffix.lower() == ".gguf":
         return _gguf(path, path.stem)
     files = sorted(path.glob("*.gguf")) if path.is_dir() else []
@@ -63,8 +46,8 @@ def find(model: str | None) -> Base:
         return _gguf(files[0], files[0].stem)
     found = checkpoint.read(path)
     pretrained.require_no_remote_code(found)
-    name = model if hub.is_name(model) and not Path(model).exists() else hub.name_of(path)
-    return Base(path, name, found.model_type, _shape(found), found)
+    name = hub.repository(model) or hub.name_of(path)
+    return Base(path, name, found.model_type, shape.of_checkpoint(found), found)
 
 
 def load_tokenizer(base: Base) -> Any:
@@ -98,48 +81,6 @@ def _kernel_name(model: Any) -> str:
     return next(kinds, "?")
 
 
-def _shape(found: Checkpoint) -> Shape:
-    config = found.text_config
-    hidden = int(config.get("hidden_size", 0))
-    heads = int(config.get("num_attention_heads", 1))
-    return Shape(
-        hidden=hidden,
-        intermediate=int(config.get("intermediate_size", 4 * hidden)),
-        layers=int(config.get("num_hidden_layers", 0)),
-        heads=heads,
-        kv_heads=int(config.get("num_key_value_heads") or heads),
-        head_dim=int(config.get("head_dim") or hidden // max(1, heads)),
-        vocabulary=int(config.get("vocab_size", 0)),
-        parameters=found.parameters,
-        stored=found.size,
-    )
-
-
 def _gguf(path: Path, name: str) -> Base:
     header = gguf_header.read(path)
-    return Base(path, name, header.architecture, _gguf_shape(header, path.stat().st_size))
-
-
-def _gguf_shape(header: gguf_header.GgufHeader, size: int) -> Shape:
-    def number(key: str, default: int = 0) -> int:
-        return int(header.metadata.get(f"{header.architecture}.{key}") or default)
-
-    hidden, heads = number("embedding_length"), number("attention.head_count", 1)
-    parameters = 0
-    for shape in header.tensors.values():
-        count = 1
-        for width in shape:
-            count *= width
-        parameters += count
-    return Shape(
-        hidden=hidden,
-        intermediate=number("feed_forward_length", 4 * hidden),
-        layers=number("block_count"),
-        heads=heads,
-        kv_heads=number("attention.head_count_kv", heads),
-        head_dim=number("attention.key_length", hidden // max(1, heads)),
-        vocabulary=max((shape[0] for name, shape in header.tensors.items() if "embd" in name),
-                       default=0),
-        parameters=parameters,
-        stored=size,
-    )  # fmt: skip
+    return Base(path, name, header.architecture, shape.of_gguf(header, path.stat().st_size))

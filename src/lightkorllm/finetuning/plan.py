@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from lightkorllm import memory
 from lightkorllm.errors import NotEnough
-from lightkorllm.finetuning.base import Base, Kernel, Shape
+from lightkorllm.finetuning.base import Base, Kernel
+from lightkorllm.shape import Shape
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _OVERHEAD = 600 * 1024**2  # Python, torch and its buffers

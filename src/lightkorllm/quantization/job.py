@@ -104,7 +104,7 @@ def prepare(options: QuantizeOptions) -> Job:
     """
     if not options.pretrained_model_dir:
         raise OptionError("--model", "양자화할 모델의 폴더나 저장소 이름을 주세요")
-    found = checkpoint.read(hub.resolve(options.pretrained_model_dir))
+    found = checkpoint.read(hub.resolve_model(options.pretrained_model_dir))
     pretrained.require_no_remote_code(found)
     output = _output(options, found)
     tokenizer = pretrained.load_tokenizer(found.folder)
@@ -314,8 +314,7 @@ def _record(job: Job, made: report.Report | None, told: Run) -> Record:
 
 def _base_name(job: Job) -> str:
     """The repository or the folder's own name: never a path of this machine."""
-    given = job.options.pretrained_model_dir
-    return given if hub.is_name(given) and not Path(given).exists() else job.checkpoint.folder.name
+    return hub.repository(job.options.pretrained_model_dir) or job.checkpoint.folder.name
 
 
 def _write_card(job: Job, draft: Path, made: report.Report | None, written: Record) -> None:
