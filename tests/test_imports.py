@@ -20,7 +20,7 @@ FLOORS = [  # from the ground up; a module imports only from lower floors or its
     {"repacking", "data"},
     {"engines", "evaluation"},
     {"chat", "merging", "quantization", "finetuning"},
-    {"server"},
+    {"server", "terminal"},
     {"cli"},
     {"__main__"},
 ]

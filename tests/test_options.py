@@ -8,6 +8,7 @@ import pytest
 
 from lightkorllm.errors import OptionError
 from lightkorllm.options import ServeOptions, load, split_adapter
+from lightkorllm.terminal.options import TerminalOptions
 
 
 def _load(*argv: str, **environ: str) -> ServeOptions:
@@ -51,6 +52,28 @@ def test_a_switch_from_the_environment_can_be_switched_off_again() -> None:
 def test_short_names_mean_the_long_ones(alias: str, field: str) -> None:
     assert getattr(_load(alias, "모델.gguf"), field) == "모델.gguf"
     assert _load("--ngrok", "--ngrok_token", "t") == _load("--ngrock", "--ngrock_token", "t")
+
+
+def test_one_file_serves_the_server_and_the_terminal(tmp_path: Path) -> None:
+    file = tmp_path / "설정.toml"
+    file.write_text('port = 1001\nmax_history = 3\ncors_origins = ["*"]\n', encoding="utf-8")
+    assert _load("--config", str(file)).port == 1001
+    told = load(TerminalOptions, ["--config", str(file)], prog="chat", environ={})
+    assert told.max_history == 3
+
+
+@pytest.mark.parametrize("text", ["0.5", "1", "1e-3"])
+def test_numbers_with_a_point_come_from_everywhere(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "설정.toml"
+    file.write_text(f"temperature = {text}\n", encoding="utf-8")
+    for argv, environ in (
+        (["--temperature", text], {}),
+        ([], {"LIGHTKORLLM_TEMPERATURE": text}),
+        (["--config", str(file)], {}),
+    ):
+        assert load(TerminalOptions, argv, prog="x", environ=environ).temperature == float(text)
+    with pytest.raises(OptionError, match="숫자여야"):
+        load(TerminalOptions, [], prog="x", environ={"LIGHTKORLLM_TEMPERATURE": "따뜻하게"})
 
 
 @pytest.mark.parametrize(

@@ -269,10 +269,14 @@ def _from_file(kind: type[Any], path: Path | None) -> dict[str, Any]:
         raise OptionError("--config", f"{path} 파일이 올바른 TOML이 아닙니다 ({error})") from None
     hints = _field_types(kind)
     table = {ALIASES.get(name, name): value for name, value in table.items()}
-    unknown = sorted(set(table) - set(hints))
+    unknown = sorted(set(table) - set(hints) - set(_field_types(ServeOptions)))
     if unknown:
         raise OptionError("--config", f"{path} 파일에 모르는 항목이 있습니다: {', '.join(unknown)}")
-    return {name: _typed(f"{path}의 {name}", value, hints[name]) for name, value in table.items()}
+    return {
+        name: _typed(f"{path}의 {name}", value, hints[name])
+        for name, value in table.items()
+        if name in hints  # others are meant for the server
+    }
 
 
 def _from_environment(kind: type[Any], environ: Mapping[str, str]) -> dict[str, Any]:
@@ -303,11 +307,12 @@ def _from_text(text: str, hint: Any) -> Any:
         return [part.strip() for part in text.split(",") if part.strip()]
     if hint is bool:
         return {"1": True, "true": True, "0": False, "false": False}.get(text.lower(), text)
-    if int in (hint, *get_args(hint)):
-        try:
-            return int(text)
-        except ValueError:
-            return text
+    for kind in (int, float):
+        if kind in (hint, *get_args(hint)):
+            try:
+                return kind(text)
+            except ValueError:
+                return text
     return text
 
 
@@ -329,7 +334,9 @@ def _typed(place: str, value: Any, hint: Any) -> Any:
         return Path(value)
     if type(value) in kinds:
         return value
-    wanted = {int: "정수", bool: "true 또는 false", str: "문자열"}[kinds[0]]
+    if float in kinds and type(value) is int:
+        return float(value)
+    wanted = {int: "정수", float: "숫자", bool: "true 또는 false", str: "문자열"}[kinds[0]]
     raise OptionError(place, f"{wanted}여야 합니다 (받은 값: {value!r})")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ def run_command(name: str, argv: Sequence[str], *, prog: str) -> int:
     """Run command `name`; errors become one sentence and an exit code."""
     from lightkorllm.errors import LightKorError, SetupError
 
+    _say_what_can_be_said()
     module = importlib.import_module(f"lightkorllm.cli.{name}")
     try:
         module.run(argv, prog=prog)
@@ -42,7 +44,16 @@ def run_command(name: str, argv: Sequence[str], *, prog: str) -> int:
         return 2 if isinstance(error, SetupError) else 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        return _end_unheard()
     return 0
+
+
+def _end_unheard() -> int:
+    """Who read our output has left, as `head` does: end without a word, and as programs do."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    return 141
 
 
 def _say_what_can_be_said() -> None:

@@ -1,0 +1,1 @@
+"""A conversation in a terminal: who answers, what is typed, what is shown."""
