@@ -159,6 +159,7 @@ SCHEMAS: dict[str, Schema] = {
         created=_count("늘 0"),
         owned_by=_text("늘 lightkorllm"),
         parent={"type": ["string", "null"], "description": "어댑터면 그 바탕 모델의 이름"},
+        max_model_len=_count("문맥 길이(토큰). 질문과 답을 합친 것"),
     ),
     "Health": _object(status=_text("모델을 올리는 중이면 `loading`(503)", enum=["ok", "loading"])),
     "Error": _object(error=_one("Fault", "무엇이 잘못되었는지")),
@@ -178,7 +179,7 @@ _SAID = {"type": "### AI", "str": "저는 한국어로 답하는 AI입니다."}
 _USED = {"prompt_tokens": 21, "completion_tokens": 12, "total_tokens": 33}
 _MODEL = {
     "id": "gemma-3-270m", "object": "model", "created": 0, "owned_by": "lightkorllm",
-    "parent": None,
+    "parent": None, "max_model_len": 4096,
 }  # fmt: skip
 
 

@@ -131,12 +131,16 @@ def _names(model: ChatModel) -> tuple[str, ...]:
 
 
 def _entry(model: ChatModel, name: str) -> dict[str, object]:
-    """A model as OpenAI lists it; of an adapter also its `parent`, as vLLM has it."""
-    base = model.engine.info.name
-    parent = None if name == base else base
+    """A model as OpenAI lists it, with what vLLM adds: its context and an adapter's `parent`."""
+    info = model.engine.info
     return {
-        "id": name, "object": "model", "created": 0, "owned_by": "lightkorllm", "parent": parent,
-    }  # fmt: skip
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "lightkorllm",
+        "parent": None if name == info.name else info.name,
+        "max_model_len": info.context_length,
+    }
 
 
 def _adapter(model: ChatModel, name: str | None) -> str | None:
