@@ -13,7 +13,7 @@ from prompt_toolkit.history import History
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 PROMPT = "나> "
-CONTINUED = "  > "
+NEXT_LINE, WRAPPED = "  > ", "    "
 
 
 class LineEditor:
@@ -23,7 +23,7 @@ class LineEditor:
         self._session: PromptSession[str] = PromptSession(
             PROMPT,
             multiline=True,
-            prompt_continuation=CONTINUED,
+            prompt_continuation=_continuation,
             key_bindings=_keys(),
             completer=_Names(names),
             complete_while_typing=False,
@@ -44,6 +44,11 @@ class LineEditor:
     def was_empty(self) -> bool:
         """Whether nothing stood there when Ctrl-C was pressed."""
         return not self._session.default_buffer.text
+
+
+def _continuation(width: int, line: int, wrapped: int) -> str:
+    """What stands before a line of the user's own, or one that only the terminal broke."""
+    return WRAPPED if wrapped else NEXT_LINE
 
 
 def _keys() -> KeyBindings:
