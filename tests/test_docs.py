@@ -21,20 +21,23 @@ from lightkorllm.errors import BadRequest, JobError, LightKorError, SetupError
 from lightkorllm.evaluation.options import EvaluateOptions
 from lightkorllm.generation import Reply, SamplingParams, Usage
 from lightkorllm.merging import MergeOptions
-from lightkorllm.options import ENV_PREFIX, ServeOptions
+from lightkorllm.options import ENV_PREFIX, ChatOptions, ServeOptions
 from lightkorllm.prompts.base import PromptFormat, Settings
 from lightkorllm.quantization.options import QuantizeOptions
 from lightkorllm.repacking.options import ExportOptions
 from lightkorllm.server import faults, wire
+from lightkorllm.terminal import commands
+from lightkorllm.terminal.options import TerminalOptions
 from live import Serve
 
 ROOT = Path(__file__).parent.parent
 README = {"ko": ROOT / "README.md", "en": ROOT / "README.en.md"}
 DOCS = {"ko": ROOT / "docs", "en": ROOT / "docs" / "en"}
-PAGES = ("adapters.md", "api.md", "data.md", "engines.md", "evaluate.md", "export.md",
+PAGES = ("adapters.md", "api.md", "chat.md", "data.md", "engines.md", "evaluate.md", "export.md",
          "operations.md", "options.md", "prompts.md", "quantize.md")  # fmt: skip
 JOBS = {
     "adapters.md": MergeOptions,
+    "chat.md": TerminalOptions,
     "data.md": DataOptions,
     "evaluate.md": EvaluateOptions,
     "export.md": ExportOptions,
@@ -127,13 +130,29 @@ def _aliases(name: str) -> list[str]:
 @language
 @pytest.mark.parametrize("page", JOBS)
 def test_every_option_of_a_job_is_told_with_its_default(page: str, language: str) -> None:
-    text = _page(page, language)
-    for field in fields(JOBS[page]):
+    text, kind = _page(page, language), JOBS[page]
+    shared = fields(ChatOptions) if issubclass(kind, ChatOptions) else ()  # told in options.md
+    elsewhere = {field.name: field.default for field in shared}
+    for field in fields(kind):
+        if field.name in elsewhere and field.default == elsewhere[field.name]:
+            continue
         positional = "Positional" in str(field.type)
         name = "A" if field.name in "ab" else field.name.upper()
         _, default, meaning = _row(text, name if positional else f"--{field.name}")
         assert default == _default(None if field.default == "" else field.default, language)
         assert meaning
+
+
+@language
+@pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: command.english)
+def test_every_command_of_a_conversation_is_told(command: commands.Command, language: str) -> None:
+    (row,) = (
+        cells
+        for cells in _rows(_page("chat.md", language))
+        if re.match(rf"`/{command.korean}[ `]", cells[0])
+    )
+    assert row[1] == f"`/{command.english}`"
+    assert row[2]
 
 
 @language

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -65,7 +66,7 @@ class Screen:
                 self.say(f"[{title}]", text)
                 self.note(f"[{note}]")
             return
-        table = Table(expand=True, show_footer=True)
+        table = Table(box=box.SQUARE, expand=True, show_footer=True)
         for title, _, note in answers:
             table.add_column(Text(title), footer=Text(note, style="dim"), ratio=1)
         table.add_row(*(Text(showable(text)) for _, text, _ in answers))
