@@ -110,9 +110,10 @@ def test_configured_labels_are_used_in_prompt_and_history(serve: Serve) -> None:
 
 
 @pytest.mark.case("S20")
-def test_a_wrong_count_is_recomputed(serve: Serve) -> None:
+@pytest.mark.parametrize("count", [77, 1.0])  # Godot reads every number as a float
+def test_a_wrong_count_is_recomputed(serve: Serve, count: float) -> None:
     entries = [{"type": "user", "str": "하나"}, {"type": "ai", "str": "둘"}]
-    body = {**ASK, "history": {"count": 77, "history": entries}}
+    body = {**ASK, "history": {"count": count, "history": entries}}
     assert call(serve(saying("네")).port, "/chatweb", body).json["history"]["count"] == 2
 
 

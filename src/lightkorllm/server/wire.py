@@ -36,7 +36,7 @@ class HistoryEntry(Body):
 
 
 class History(Body):
-    count: int | None = None
+    count: float | None = None  # Godot's JSON makes 1 into 1.0, and sends it back so
     history: list[HistoryEntry] | None = None
 
 
