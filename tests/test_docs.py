@@ -19,6 +19,7 @@ from lightkorllm.conversation import Conversation
 from lightkorllm.data.options import DataOptions
 from lightkorllm.errors import BadRequest, JobError, LightKorError, SetupError
 from lightkorllm.evaluation.options import EvaluateOptions
+from lightkorllm.finetuning.options import FinetuneOptions
 from lightkorllm.generation import Reply, SamplingParams, Usage
 from lightkorllm.merging import MergeOptions
 from lightkorllm.options import ENV_PREFIX, ChatOptions, ServeOptions
@@ -34,13 +35,14 @@ ROOT = Path(__file__).parent.parent
 README = {"ko": ROOT / "README.md", "en": ROOT / "README.en.md"}
 DOCS = {"ko": ROOT / "docs", "en": ROOT / "docs" / "en"}
 PAGES = ("adapters.md", "api.md", "chat.md", "data.md", "engines.md", "evaluate.md", "export.md",
-         "operations.md", "options.md", "prompts.md", "quantize.md")  # fmt: skip
+         "finetune.md", "operations.md", "options.md", "prompts.md", "quantize.md")  # fmt: skip
 JOBS = {
     "adapters.md": MergeOptions,
     "chat.md": TerminalOptions,
     "data.md": DataOptions,
     "evaluate.md": EvaluateOptions,
     "export.md": ExportOptions,
+    "finetune.md": FinetuneOptions,
     "quantize.md": QuantizeOptions,
 }
 MARKDOWN = [

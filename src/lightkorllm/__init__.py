@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightkorllm.chat import ChatModel
+    from lightkorllm.finetuning import Finetuned
     from lightkorllm.quantization import Quantised
 
-__all__ = ["__version__", "load", "quantize"]
+__all__ = ["__version__", "finetune", "load", "quantize"]
 
 __version__ = "0.1.0"
 
@@ -23,6 +24,26 @@ def load(model: str | None = None, **options: object) -> ChatModel:
     from lightkorllm.options import ChatOptions
 
     return open_chat(ChatOptions(quantized_model_dir=model, **options))  # type: ignore[arg-type]
+
+
+def finetune(
+    model: str | None, data: str, output: str | None = None, **options: object
+) -> Finetuned:
+    """Teach a model a LoRA adapter: `finetune("./model-4bit", "상담.csv", "./adapter").folder`.
+
+    `model` None is the embedded model; `options` are fields of `finetuning.FinetuneOptions`.
+    Raises a `SetupError` for what would fail, before anything is loaded, and `FinetuningFailed`
+    where the run breaks off; the same call goes on from what was saved.
+    """
+    from pathlib import Path
+
+    from lightkorllm import finetuning
+
+    if output is not None:
+        options["train_output_dir"] = Path(output)
+    return finetuning.finetune(
+        finetuning.FinetuneOptions(model, data, **options)  # type: ignore[arg-type]
+    )
 
 
 def quantize(model: str, output: str | None = None, **options: object) -> Quantised:
