@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
+
 import pytest
 
 from lightkorllm.engines.echo import saying
 from lightkorllm.errors import BadRequest, EngineFailed
-from lightkorllm.generation import NO_ADAPTER, SamplingParams
+from lightkorllm.generation import NO_ADAPTER, GenerationRequest, SamplingParams
 from lightkorllm.terminal import commands
 from talking import Talk
 
@@ -157,6 +161,31 @@ def test_what_cannot_be_compared_says_why(talk: Talk) -> None:
     assert "물을지" in talk(adapters=("반말",)).says("/비교")
     assert "반말, 존댓말" in talk(adapters=("반말", "존댓말")).says("/비교 안녕?")
     assert "멈췄습니다" in talk(saying(BROKEN), adapters=("반말",)).says("/비교 안녕?")
+
+
+def test_ctrl_c_stops_a_comparison_and_shows_what_there_is(talk: Talk) -> None:
+    def script(request: GenerationRequest) -> Iterator[str]:
+        yield "반가"
+        os.kill(os.getpid(), signal.SIGINT)
+        yield "워"
+        yield "!"
+
+    talking = talk(script, adapters=("반말",))
+    shown = talking.says("/비교 안녕?")
+    assert "반가워 (멈춤)" in shown
+    assert len(talking.requests) == 1
+
+
+def test_a_second_ctrl_c_does_not_wait(talk: Talk) -> None:
+    def script(request: GenerationRequest) -> Iterator[str]:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        yield "네"
+
+    talking = talk(script)
+    with pytest.raises(KeyboardInterrupt):
+        talking.says("안녕?")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_an_answer_that_breaks_off_stays_marked_with_its_reason(talk: Talk) -> None:

@@ -163,6 +163,17 @@ def test_ctrl_c_stops_the_answer_and_what_was_said_stays(opened: Open, serve: Se
     assert terminal.popen.poll() is None
 
 
+def test_what_is_typed_during_an_answer_waits_for_the_next_prompt(
+    opened: Open, serve: Serve
+) -> None:
+    terminal = opened(*_url(serve, "네", Pause(2), "."))
+    terminal.type("안녕?", ENTER)
+    terminal.wait_for("AI> 네")
+    terminal.type("미리 쓴 말")
+    terminal.wait_for("AI> 네.\n")
+    terminal.wait_for("나> 미리 쓴 말")
+
+
 def test_ctrl_c_before_the_first_word_withdraws_the_question(opened: Open, serve: Serve) -> None:
     terminal = opened(*_url(serve, Pause(60), "네"))
     terminal.type("거기 누구?", ENTER)

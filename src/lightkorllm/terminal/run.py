@@ -43,12 +43,17 @@ def talk(backend: Backend, options: TerminalOptions) -> None:
     session.greet()
     while not session.over:
         try:
-            session.handle(editor.read())
+            line = editor.read()
         except EOFError:
             return
         except KeyboardInterrupt:
             if editor.was_empty:
                 screen.note("끝내려면 Ctrl-D를 누르거나 /끝이라고 쓰세요.")
+            continue
+        try:
+            session.handle(line)
+        except KeyboardInterrupt:  # the second in a row: what was going on is given up
+            screen.say("", "멈추었습니다. 마지막 질문은 /다시로 물을 수 있습니다.")
 
 
 def _open(options: TerminalOptions) -> Backend:
