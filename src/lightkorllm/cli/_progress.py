@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
+import unicodedata
 from collections.abc import Generator, Mapping
 from typing import Protocol, TypeVar
 
@@ -33,16 +35,16 @@ ResultT = TypeVar("ResultT")
 
 def follow(job: Generator[StepT, None, ResultT], phases: Mapping[str, str]) -> ResultT:
     """Run a job to its end, showing its steps on stderr; its result."""
-    width, last = 0, -_EVERY
+    drawn, last = False, -_EVERY
     terminal = sys.stderr.isatty()
     try:
         while True:
             step = next(job)
             now = time.monotonic()
             if terminal:
-                line = _line(step, phases, bar=True)
-                sys.stderr.write("\r" + line + " " * max(0, width - len(line)))
-                width = len(line)
+                columns = shutil.get_terminal_size().columns - 1
+                sys.stderr.write("\r" + _fit(_line(step, phases, bar=True), columns))
+                drawn = True
             elif now - last >= _EVERY or step.done in (0, step.total):
                 sys.stderr.write(_line(step, phases, bar=False) + "\n")
                 last = now
@@ -52,7 +54,7 @@ def follow(job: Generator[StepT, None, ResultT], phases: Mapping[str, str]) -> R
         return result
     finally:
         job.close()
-        if terminal and width:
+        if drawn:
             sys.stderr.write("\n")
 
 
@@ -65,6 +67,17 @@ def _line(step: Step, phases: Mapping[str, str], *, bar: bool) -> str:
         f"{phases.get(step.phase, step.phase)}{drawn} {step.done}/{step.total}"
         f" · {_time(step.seconds)} 지남{left}{note}"
     )
+
+
+def _fit(line: str, columns: int) -> str:
+    """A line of just so many columns, cut or filled up: one that wraps is never drawn over."""
+    taken = 0
+    for at, letter in enumerate(line):
+        width = 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        if taken + width > columns:
+            return line[:at] + " " * (columns - taken)
+        taken += width
+    return line + " " * (columns - taken)
 
 
 def _time(seconds: float) -> str:
