@@ -1,8 +1,9 @@
-"""Models of the Hugging Face hub, by repository name: fetched whole, or sent."""
+"""Models of the Hugging Face hub, by repository name: fetched whole, looked at, or sent."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ _WANTED = (
     "added_tokens.json", "vocab.*", "merges.txt", "chat_template*", "lightkorllm.json",
     "LICENSE*", "NOTICE*", "USE_POLICY*", "README.md",
 )  # fmt: skip
+_SETTINGS = ("config.json", "quantize_config.json", "*.safetensors.index.json")
 
 
 def is_name(text: str) -> bool:
@@ -37,15 +39,70 @@ def fetch(name: str) -> Path:
 
     Raises `ModelNotFound` where it cannot be had, and `MissingPackage`.
     """
+    return _fetch(name, _WANTED)
+
+
+def fetch_settings(name: str) -> Path:
+    """The local folder of a repository's config and index alone. Raises as `fetch` does."""
+    return _fetch(name, _SETTINGS)
+
+
+def kept(name: str) -> Path | None:
+    """The local folder of a repository that was fetched before; None where it was not."""
     hub = _hub()
     try:
-        return Path(hub.snapshot_download(name, allow_patterns=list(_WANTED)))
+        return Path(hub.snapshot_download(name, local_files_only=True))
+    except Exception:
+        return None
+
+
+def files(name: str) -> dict[str, int]:
+    """Bytes of every file of a repository by name. Raises as `fetch` does."""
+    hub = _hub()
+    try:
+        info = hub.HfApi().model_info(name, files_metadata=True)
     except Exception as error:
-        raise ModelNotFound(
-            f"{name} 폴더가 여기 없고, Hugging Face에서도 가져오지 못했습니다"
-            f"({_reason(error)}). 이름과 인터넷 연결을 확인하고, 접근이 제한된 모델이면 "
-            "`hf auth login`으로 먼저 로그인해 주세요."
-        ) from error
+        raise _not_had(name, error) from error
+    return {file.rfilename: file.size or 0 for file in info.siblings}
+
+
+def first_bytes(name: str, file: str, count: int) -> bytes:
+    """The first `count` bytes of a repository's file, or all where it is shorter.
+
+    Raises as `fetch` does.
+    """
+    hub = _hub()
+    headers = {**hub.utils.build_hf_headers(), "Range": f"bytes=0-{count - 1}"}
+    found = b""
+    try:
+        url = hub.hf_hub_url(name, file)
+        with hub.utils.get_session().stream("GET", url, headers=headers) as answer:
+            if answer.is_error:
+                answer.read()
+            hub.utils.hf_raise_for_status(answer)
+            for piece in answer.iter_bytes():
+                found += piece
+                if len(found) >= count:
+                    break
+    except Exception as error:
+        raise _not_had(name, error) from error
+    return found[:count]
+
+
+def _fetch(name: str, patterns: Sequence[str]) -> Path:
+    hub = _hub()
+    try:
+        return Path(hub.snapshot_download(name, allow_patterns=list(patterns)))
+    except Exception as error:
+        raise _not_had(name, error) from error
+
+
+def _not_had(name: str, error: Exception) -> ModelNotFound:
+    return ModelNotFound(
+        f"{name} 폴더가 여기 없고, Hugging Face에서도 가져오지 못했습니다"
+        f"({_reason(error)}). 이름과 인터넷 연결을 확인하고, 접근이 제한된 모델이면 "
+        "`hf auth login`으로 먼저 로그인해 주세요."
+    )
 
 
 def resolve(text: str) -> Path:

@@ -17,13 +17,16 @@ import gguf
 import peft
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from finetunes import options
+import lightkorllm
+from finetunes import SHORT, options
 from lightkorllm import checkpoint, finetuning, plotting, pretrained, record
 from lightkorllm.cli import main
 from lightkorllm.errors import DataBroken, FinetuningFailed, NotEnough, OptionError
 from lightkorllm.finetuning import Finetuned, FinetuneOptions, packing, training
+from lightkorllm.memory import Space
 
 TRAINER = "lightkorllm.finetuning.watched_trainer"
 
@@ -32,7 +35,7 @@ TRAINER = "lightkorllm.finetuning.watched_trainer"
 def done(gptq: Path, talks: Path, tmp_path_factory: pytest.TempPathFactory) -> Finetuned:
     """One finished fine-tuning of a GPTQ model that several tests look at."""
     output = tmp_path_factory.mktemp("out") / "말투"
-    return finetuning.finetune(options(gptq, talks, output))
+    return lightkorllm.finetune(str(gptq), str(talks), str(output), **SHORT)
 
 
 @pytest.mark.case("F09")
@@ -197,7 +200,7 @@ def test_a_killed_run_goes_on_where_it_was(
     assert not state.parent.exists()
 
 
-def _wait_for(holds: Any, *, seconds: float = 120) -> None:
+def _wait_for(holds: Any, *, seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
@@ -207,8 +210,13 @@ def _wait_for(holds: Any, *, seconds: float = 120) -> None:
 def test_another_run_does_not_go_on_from_it(plain: Path, talks: Path, tmp_path: Path) -> None:
     first = options(plain, talks, tmp_path / "밖", max_train_step=6, save_steps=1)
     _stop_after(first, steps=3)
-    second = finetuning.prepare(options(plain, talks, tmp_path / "밖", max_train_step=6, seed=9))
+    another = {"max_train_step": 6, "seed": 9}
+    with pytest.raises(OptionError, match=r"밖\.partial.*--overwrite"):
+        finetuning.prepare(options(plain, talks, tmp_path / "밖", **another))
+    second = finetuning.prepare(options(plain, talks, tmp_path / "밖", overwrite=True, **another))
     assert "도중에 끊기면 같은 명령으로 이어 갑니다." in second.lines()
+    same = finetuning.prepare(first)
+    assert any("단계 뒤부터 이어 갑니다" in line for line in same.lines())
 
 
 def test_an_interrupt_saves_what_was_learned(plain: Path, talks: Path, tmp_path: Path) -> None:
@@ -220,6 +228,22 @@ def test_an_interrupt_saves_what_was_learned(plain: Path, talks: Path, tmp_path:
     done = finetuning.finetune(told)
     assert done.outcome.first_step >= 3
     assert done.record.settings["steps"] == 30
+
+
+def test_a_run_that_was_stopped_at_its_very_end_is_finished(
+    plain: Path, talks: Path, tmp_path: Path
+) -> None:
+    told = options(plain, talks, tmp_path / "밖", max_train_step=4, save_steps=2)
+    running = finetuning.steps(finetuning.prepare(told))
+    for step in running:
+        if step.phase == "finish":
+            running.close()
+    assert not (tmp_path / "밖").exists()
+    done = finetuning.finetune(told)
+    assert done.outcome.last_step == done.record.settings["steps"] == 4
+    assert done.record.scores["held_out_loss"] < done.record.scores["held_out_loss_before"]
+    weights = load_file(done.folder / "adapter_model.safetensors")
+    assert all(value.any() for name, value in weights.items() if "lora_B" in name)
 
 
 def _stop_after(told: FinetuneOptions, *, steps: int) -> None:
@@ -399,6 +423,78 @@ def test_a_folder_that_is_there_is_not_overwritten(
         finetuning.prepare(options(plain, talks, tmp_path / "밖"))
     finetuning.finetune(options(plain, talks, tmp_path / "밖", overwrite=True, max_train_step=2))
     assert (tmp_path / "밖" / "adapter_model.safetensors").is_file()
+
+
+def test_a_place_that_can_not_be_written_is_told_before_anything_is_loaded(
+    plain: Path, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "파일").write_text("소중한 글", encoding="utf-8")
+    for output in (tmp_path / "파일", tmp_path / "파일" / "밖"):
+        with pytest.raises(OptionError, match=r"--train_output_dir.*파일"):
+            finetuning.prepare(options(plain, talks, output))
+    monkeypatch.chdir(tmp_path)
+    for output in (Path(), talks.parent, plain.parent):
+        with pytest.raises(OptionError, match="--train_output_dir"):
+            finetuning.prepare(options(plain, talks, output, overwrite=True))
+    assert (tmp_path / "파일").read_text(encoding="utf-8") == "소중한 글"
+
+
+def test_too_little_disk_is_seen_before_anything_is_loaded(
+    plain: Path, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightkorllm.memory.disk", lambda path: Space(1000, 1000))
+    with pytest.raises(NotEnough, match="디스크가 모자랍니다"):
+        finetuning.prepare(options(plain, talks, tmp_path / "밖", force=False))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device"), RuntimeError("PytorchStreamWriter failed"),
+     SafetensorError("I/O error")],
+)  # fmt: skip
+def test_a_disk_that_fills_up_is_told_and_the_same_command_goes_on(
+    plain: Path, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(*_: Any) -> Any:
+        monkeypatch.setattr("lightkorllm.memory.disk", lambda path: Space(1000, 0))
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(f"{TRAINER}.nats", full)
+        with pytest.raises(FinetuningFailed, match="디스크가 가득 차서"):
+            finetuning.finetune(options(plain, talks, tmp_path / "밖"))
+    assert not (tmp_path / "밖").exists()
+
+
+def test_few_steps_are_advised_against_unless_they_were_asked_for(
+    plain: Path, talks: Path, tmp_path: Path
+) -> None:
+    usual = options(plain, talks, tmp_path / "밖", max_train_step=0, num_epochs=1)
+    assert any("--num_epochs" in line for line in finetuning.prepare(usual).lines())
+    asked = options(plain, talks, tmp_path / "밖", max_train_step=3)
+    assert not any("--num_epochs" in line for line in finetuning.prepare(asked).lines())
+
+
+def test_tensorboard_shows_both_losses_and_keeps_them(
+    plain: Path, talks: Path, tmp_path: Path
+) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    told = options(plain, talks, tmp_path / "밖", max_train_step=4, report_to="tensorboard")
+    finetuning.finetune(told)
+    found = events.EventAccumulator(str(tmp_path / "runs" / "밖")).Reload()
+    assert [point.step for point in found.Scalars("train/loss")] == [1, 2, 3, 4]
+    assert [point.step for point in found.Scalars("eval/loss")] == [1, 2, 3, 4]
+    assert not list((tmp_path / "밖").rglob("events.*"))
+
+
+def test_a_name_that_no_repository_can_have_is_refused_before_hours_of_work(
+    plain: Path, talks: Path, tmp_path: Path
+) -> None:
+    for name in ("me//x", "me/말투", "a/b/c", "me/-x", " "):
+        with pytest.raises(OptionError, match="--upload_dir"):
+            finetuning.prepare(options(plain, talks, tmp_path / "밖", upload_dir=name))
+    for name in ("me/my-lora", "my-lora", "WGNW/llama-2-ko_v2.1"):
+        finetuning.prepare(options(plain, talks, tmp_path / "밖", upload_dir=name))
 
 
 def test_data_without_a_conversation_is_learned_as_a_whole(plain: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from lightkorllm import fingerprint, plotting, record, repacking
+from lightkorllm import fingerprint, hub, plotting, record, repacking
 from lightkorllm.errors import LightKorError
 from lightkorllm.finetuning import samples, training
 from lightkorllm.finetuning.job import Finetuned, Job
@@ -171,6 +171,7 @@ def _card(job: Job, written: Record) -> str:
     return template.substitute(
         name=job.output.name,
         base=job.base.name,
+        hub=f"base_model: {job.base.name}\n" if hub.is_name(job.base.name) else "",
         prompt_format=written.prompt_format,
         scores="\n".join(f"| {key} | {value:g} |" for key, value in written.scores.items()),
         settings="\n".join(f"| {key} | {value} |" for key, value in written.settings.items()),

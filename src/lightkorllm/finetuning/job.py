@@ -69,7 +69,7 @@ class Job:
         need = plan.need(self.base, self.load)
         found = training.last_checkpoint(settings.folder) if self.is_begun() else None
         resume = (
-            f"끊긴 실행을 {int(found.name.rpartition('-')[2]):,}단계 뒤부터 이어 갑니다."
+            f"끊긴 실행을 {training.step_of(found):,}단계 뒤부터 이어 갑니다."
             if found
             else "도중에 끊기면 같은 명령으로 이어 갑니다."
         )
@@ -87,6 +87,8 @@ class Job:
             f"{settings.total:,}단계, 단계마다 {settings.rows_per_step}행"
             + (", 중간값 다시 계산" if self.load.checkpointing else ""),
             f"메모리: {need} 예상" + (f", 남은 것 {memory.text(free)}" if free else ""),
+            f"디스크: {memory.text(plan.disk(self.load))} 예상, 남은 것 "
+            f"{memory.text(memory.disk(self.output.parent).free)}",
             *self.advice,
             resume,
         ]

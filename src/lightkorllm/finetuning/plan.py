@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from lightkorllm import memory
 from lightkorllm.errors import NotEnough
@@ -17,6 +18,7 @@ from lightkorllm.shape import Shape
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _OVERHEAD = 600 * 1024**2  # Python, torch and its buffers
 _ADAM = 16  # bytes per adapter weight: the weight, its gradient and two moments in float32
+_STATE = 12  # bytes per adapter weight on disk: the weight and its two moments
 _LOGITS = 10  # bytes per logit: in the model's type, widened, their softmax and their gradient
 _ROOM = 0.9  # of what is free may be used
 
@@ -97,6 +99,21 @@ def milder(load: Load) -> Iterator[tuple[str, Load]]:
         less = replace(load, tokens=tokens, learned=-(-load.learned // parts), checkpointing=True)
         words = f"--gradient_checkpointing on --train_batch_size 1 --max_length {tokens}로"
         yield words, less
+
+
+def disk(load: Load) -> int:
+    """Bytes that three checkpoints (one of them being written), the best and the result take."""
+    return load.adapter_parameters * (3 * _STATE + 4 + 4)
+
+
+def require_disk(load: Load, folder: Path, *, free: int) -> None:
+    """Raise `NotEnough` with both numbers where a run's files would fill the disk of `folder`."""
+    if disk(load) > free:
+        raise NotEnough(
+            f"디스크가 모자랍니다: {folder}에 약 {memory.text(disk(load))}가 필요한데 "
+            f"{memory.text(free)}만 남아 있습니다. 공간을 비우거나 --train_output_dir로 다른 "
+            "디스크를 골라 주세요. 그래도 하려면 --force를 붙이세요."
+        )
 
 
 def fits(base: Base, load: Load, free: int | None) -> bool:

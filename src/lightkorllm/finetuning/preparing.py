@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from lightkorllm import data, hardware, memory, prompts
+from lightkorllm import data, hardware, hub, memory, prompts
 from lightkorllm.data.dataset import Dataset
 from lightkorllm.data.encode import Encoder, Encoding
 from lightkorllm.errors import DataBroken, OptionError
 from lightkorllm.finetuning import base as bases
-from lightkorllm.finetuning import plan, reporting
+from lightkorllm.finetuning import plan, reporting, training
 from lightkorllm.finetuning.base import Base, Kernel
 from lightkorllm.finetuning.job import Job
 from lightkorllm.finetuning.options import FinetuneOptions
@@ -22,6 +22,7 @@ from lightkorllm.finetuning.training import Settings
 from lightkorllm.vocabulary import Vocabulary
 
 _MOST_HELD_OUT = 200
+_FEW_STEPS = 20
 _CAPACITY = {"cpu": 512}  # tokens at once beyond which a CPU gets no faster
 _CARD_CAPACITY = 8192
 
@@ -34,6 +35,8 @@ def prepare(options: FinetuneOptions) -> Job:
     if not options.dataset_dir:
         raise OptionError("--dataset_dir", "배울 데이터의 파일이나 폴더, 데이터셋 이름을 주세요")
     output = _output(options)
+    if options.upload_dir:
+        hub.check_name(options.upload_dir, option="--upload_dir")
     loaded = data.load(options.dataset_dir)
     base = bases.find(options.base_model_dir)
     compute = hardware.choose(
@@ -48,21 +51,52 @@ def prepare(options: FinetuneOptions) -> Job:
     settings = _settings(options, learned, load, output, compute.device, compute.dtype)
     if not options.force:
         plan.require_space(base, load, free=memory.available(compute.device))
-    advice = [compute.advice, *_about_optimizer(options, settings), *_about_end(base, vocabulary)]
-    return Job(
+        plan.require_disk(load, output.parent, free=memory.disk(output.parent).free)
+    advice = [
+        compute.advice,
+        *_about_steps(options, settings),
+        *_about_optimizer(options, settings),
+        *_about_end(base, vocabulary),
+    ]
+    job = Job(
         options, base, tokenizer, encoder, learned, held_out, datasets, load, settings, output,
         tuple(line for line in advice if line),
     )  # fmt: skip
+    _require_no_other_run(job)
+    return job
 
 
 def _output(options: FinetuneOptions) -> Path:
+    """Where the adapter will lie: a place that can be written, and where nothing is lost."""
     output = options.train_output_dir.expanduser().absolute()
+    if problem := _problem_with(output, options):
+        raise OptionError("--train_output_dir", problem)
+    return output
+
+
+def _problem_with(output: Path, options: FinetuneOptions) -> str:
+    if output.exists() and not output.is_dir():
+        return f"{output}은(는) 폴더가 아니라 파일입니다. 다른 이름을 주세요"
+    for path in (Path.cwd(), Path(options.dataset_dir), Path(options.base_model_dir or ".")):
+        if path.expanduser().resolve().is_relative_to(output.resolve()):
+            return f"{output} 폴더에는 쓸 수 없습니다: {path.resolve()}이(가) 있습니다"
     if output.exists() and not options.overwrite and any(output.iterdir()):
+        return f"{output} 폴더가 이미 있습니다. 다른 이름을 주거나 --overwrite를 붙이세요"
+    there = next(path for path in output.parents if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        return f"{there}에는 쓸 수 없습니다. 다른 곳을 주세요"
+    return ""
+
+
+def _require_no_other_run(job: Job) -> None:
+    """What another run has learned so far is not thrown away unasked."""
+    found = training.last_checkpoint(job.settings.folder)
+    if found and not job.options.overwrite and not job.is_begun():
         raise OptionError(
             "--train_output_dir",
-            f"{output} 폴더가 이미 있습니다. 다른 이름을 주거나 --overwrite를 붙이세요",
+            f"{job.work}에 설정이나 데이터가 다른, 끝나지 않은 실행이 있습니다. 그것을 이어 가려면 "
+            "그때와 같은 명령을, 새로 배우려면 다른 이름을 주세요. 버리려면 --overwrite를 붙이세요",
         )
-    return output
 
 
 def _encoded(
@@ -175,6 +209,14 @@ def _optimizer(options: FinetuneOptions, device: str) -> str:
     if options.train_optimizer not in known:
         raise OptionError("--train_optimizer", f"{', '.join(known)} 중 하나여야 합니다")
     return options.train_optimizer
+
+
+def _about_steps(options: FinetuneOptions, settings: Settings) -> Iterator[str]:
+    if settings.total < _FEW_STEPS and not options.max_train_step:
+        yield (
+            f"배우는 단계가 {settings.total}개뿐이라 달라지는 것이 적습니다. --num_epochs를 "
+            "늘리거나 --gradient_accumulation_step을 줄이면 단계가 늘어납니다."
+        )
 
 
 def _about_optimizer(options: FinetuneOptions, settings: Settings) -> Iterator[str]:

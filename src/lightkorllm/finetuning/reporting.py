@@ -42,7 +42,8 @@ def callbacks(chosen: tuple[str, ...], folder: Path) -> list[Any]:
     if _TENSORBOARD not in chosen:
         return []
     from torch.utils.tensorboard import SummaryWriter
-    from transformers.integrations import TensorBoardCallback
+    from transformers.integrations import integration_utils
 
     writer: Any = SummaryWriter
-    return [TensorBoardCallback(writer(log_dir=str(folder)))]
+    theirs: Any = integration_utils
+    return [theirs.TensorBoardCallback(writer(log_dir=str(folder)))]

@@ -48,7 +48,8 @@ def steps(job: Job) -> Generator[Step, None, Finetuned]:
         )
         # A fresh adapter adds nothing, so that this is the base.
         before = training.held_out_loss(model, held_out, settings)
-        outcome = yield from training.train(model, job.learned.rows, held_out, settings)
+        with _disk_advice(job):
+            outcome = yield from training.train(model, job.learned.rows, held_out, settings)
     if outcome.stopped:
         raise FinetuningFailed(
             f"{outcome.last_step:,}단계에서 멈추고 저장했습니다. "
@@ -59,7 +60,8 @@ def steps(job: Job) -> Generator[Step, None, Finetuned]:
         outcome.kept_step = best.put_back(model, settings.folder) or outcome.last_step
     training.require_finite(model)
     yield Step("finish", 0, 1, outcome.seconds, None)
-    done = finishing.finish(job, model, kernel, outcome, before)
+    with _disk_advice(job):
+        done = finishing.finish(job, model, kernel, outcome, before)
     if outcome.diverged:
         raise FinetuningFailed(
             f"{outcome.diverged:,}단계에서 손실이 수가 아니게 되어 멈추었습니다. 그 앞까지 배운 "
@@ -74,8 +76,12 @@ def _begin(job: Job) -> None:
     """Keep the state of the same run, and nothing of another."""
     if not job.is_begun():
         shutil.rmtree(job.work, ignore_errors=True)
-    job.settings.folder.mkdir(parents=True, exist_ok=True)
-    job.note_begin()
+    try:
+        job.settings.folder.mkdir(parents=True, exist_ok=True)
+        job.note_begin()
+    except OSError as error:
+        problem = f"{job.work}에 쓸 수 없습니다({error.strerror}). 다른 곳을 주세요"
+        raise OptionError("--train_output_dir", problem) from error
 
 
 def _model(job: Job) -> tuple[Any, str]:
@@ -161,6 +167,23 @@ def _memory_advice(job: Job) -> Iterator[None]:
         if "can't allocate memory" not in str(error):
             raise
         raise _out_of_memory(job) from error
+
+
+@contextmanager
+def _disk_advice(job: Job) -> Iterator[None]:
+    """A full disk becomes an error that says where: torch and safetensors have no word for it."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        free = memory.disk(job.work).free
+        if free > plan.disk(job.load):
+            raise
+        raise FinetuningFailed(
+            f"디스크가 가득 차서 멈추었습니다: {job.work}에 {memory.text(free)}만 남아 있습니다. "
+            "자리를 비우고 같은 명령을 다시 하면 그때까지 저장한 단계에서 이어 갑니다."
+        ) from error
 
 
 def _out_of_memory(job: Job) -> FinetuningFailed:

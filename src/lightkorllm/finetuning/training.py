@@ -115,7 +115,12 @@ def held_out_loss(model: Any, rows: Sequence[Encoded], settings: Settings) -> fl
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end."""
     found = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return max(found, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step behind which a checkpoint was written."""
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def train(
@@ -179,7 +184,10 @@ class Run:
 
             trainer = make(self)
             found = last_checkpoint(self.settings.folder)
-            trainer.train(resume_from_checkpoint=str(found) if found else None)
+            if found and step_of(found) >= self.settings.total:
+                trainer.recall(found)
+            else:
+                trainer.train(resume_from_checkpoint=str(found) if found else None)
             self.put(None)
         except BaseException as error:  # goes on in the thread that waits
             self.put(error)

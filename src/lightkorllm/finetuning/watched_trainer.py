@@ -28,7 +28,7 @@ _USUAL_PATIENCE = 3
 def make(run: Run) -> Any:
     """A Trainer whose every step is one packed set of rows. Imported late: it costs seconds."""
     from transformers import Trainer, TrainingArguments
-    from transformers.trainer_callback import PrinterCallback
+    from transformers.trainer_callback import PrinterCallback, TrainerState
 
     settings = run.settings
     on_card = settings.device.startswith("cuda")
@@ -72,14 +72,18 @@ def make(run: Run) -> Any:
             run.outcome.learned_tokens += count
             return told
 
+        def recall(self, checkpoint: Path) -> None:
+            """Take up a run that was learned to its end: the Trainer would learn a step more."""
+            self._load_from_checkpoint(str(checkpoint))
+            self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+            self.callback_handler.on_train_begin(self.args, self.state, self.control)
+
         def log(self, logs: Any, start_time: Any = None) -> None:
             """What was measured on held-out rows at this step goes wherever its loss goes."""
-            measured = {
-                "eval_loss": point.held_out
-                for point in run.outcome.points[-1:]
-                if point.held_out is not None and point.step == self.state.global_step
-            }
-            super().log({**logs, **measured}, start_time)
+            newest = run.outcome.points[-1] if run.outcome.points else Point(0)
+            if newest.held_out is not None and newest.step == self.state.global_step:
+                logs = {**logs, "eval_loss": newest.held_out}
+            super().log(logs, start_time)
 
         def floating_point_ops(self, inputs: Any) -> int:
             return 0
@@ -119,7 +123,7 @@ def _watcher(run: Run) -> Any:
         bad = 0
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            outcome.first_step = state.global_step
+            outcome.first_step = outcome.last_step = state.global_step
             run.started = time.monotonic()
             for told in state.log_history:
                 self._keep(told, state.global_step)
