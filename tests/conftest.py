@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from lightkorllm.chat import ChatModel
 from lightkorllm.engines.base import Engine
 from lightkorllm.engines.echo import EchoEngine, Script
 from lightkorllm.engines.llamacpp import LlamaCppEngine, LlamaCppSettings
+from lightkorllm.errors import MissingPackage
 from lightkorllm.options import ServeOptions
 from lightkorllm.server.app import create_app
 from lightkorllm.server.door import Door
@@ -28,6 +31,45 @@ def pytest_configure(config: pytest.Config) -> None:
     """GPTQModel leaves temporary folders of its own to the garbage collector."""
     left = "ignore:Implicitly cleaning up <TemporaryDirectory '.*gptqmodel_:ResourceWarning"
     config.addinivalue_line("filterwarnings", left)
+
+
+HEAVY = {
+    "torch",
+    "transformers",
+    "safetensors",
+    "tokenizers",
+    "gguf",
+    "peft",
+    "datasets",
+    "pyarrow",
+}
+LIGHT = importlib.util.find_spec("torch") is None  # installed without the extra gptq
+
+
+@contextmanager
+def _skipped_where_light() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if LIGHT and (error.name or "").partition(".")[0] in HEAVY:
+            pytest.skip(f"needs {error.name}")
+        raise
+    except MissingPackage as error:
+        if LIGHT:
+            pytest.skip(error.message)
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, None, None]:
+    with _skipped_where_light():
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    with _skipped_where_light():
+        yield
 
 
 @pytest.fixture
