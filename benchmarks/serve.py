@@ -116,6 +116,7 @@ def main() -> None:
         plan = replace(plan, rounds=command.rounds)
     options = ServeOptions(
         quantized_model_dir=command.model,
+        peft_lora_dir=("none",),
         threads=command.threads,
         n_parallel=max(plan.streams),
         port=_free_port(),
@@ -248,6 +249,7 @@ def _ours(options: ServeOptions) -> Iterator[tuple[Side, Front]]:
         "--ai_str": options.ai_str,
         "--stop_str": options.stop_str,
         "--log_level": "error",
+        "--peft_lora_dir": "none",  # the peer is asked for the bare model
     }
     if options.quantized_model_dir:
         flags["--model"] = options.quantized_model_dir

@@ -51,6 +51,18 @@ def test_a_gptq_model_learns(done: Finetuned) -> None:
     assert scores["held_out_loss"] < scores["held_out_loss_before"]
 
 
+@pytest.mark.case("F09")
+def test_packed_weights_learn_with_a_kernel_that_has_a_backward_pass(
+    gptq: Path, talks: Path, tmp_path: Path
+) -> None:
+    told = options(gptq, talks, tmp_path / "밖", kernel="packed", dtype="auto", max_train_step=5)
+    done = finetuning.finetune(told)
+    assert done.record.settings["kernel"].startswith("GPTQModel ")
+    assert done.record.settings["kernel"].endswith(" float32")
+    scores = done.record.scores
+    assert scores["held_out_loss"] < scores["held_out_loss_before"]
+
+
 def test_the_folder_explains_itself(done: Finetuned, gptq: Path) -> None:
     names = {file.name for file in done.folder.iterdir()}
     assert names == {

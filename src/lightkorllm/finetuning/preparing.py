@@ -48,7 +48,7 @@ def prepare(options: FinetuneOptions) -> Job:
     encoder = Encoder(vocabulary, chosen, options.max_length, options.train_on_prompt)
     learned, held_out, datasets = _encoded(options, loaded, encoder)
     load = _load(options, base, learned, compute.device, compute.dtype)
-    settings = _settings(options, learned, load, output, compute.device, compute.dtype)
+    settings = _settings(options, learned, load, output, compute.device)
     if not options.force:
         plan.require_space(base, load, free=memory.available(compute.device))
         plan.require_disk(load, output.parent, free=memory.disk(output.parent).free)
@@ -131,18 +131,13 @@ def _part(encoding: Encoding, chosen: frozenset[int], *, inside: bool) -> Encodi
 def _load(options: FinetuneOptions, base: Base, learned: Encoding, device: str, dtype: str) -> Load:
     """The kernel, and checkpointing where it is needed to fit."""
     capacity = _capacity(options, learned, device)
-    kernel: Kernel = "plain"
-    if base.is_gptq:
-        on_card = device.startswith("cuda")
-        kernel = "packed" if options.kernel == "packed" or (
-            options.kernel == "auto" and on_card
-        ) else "unpacked"  # fmt: skip
+    kernel = _kernel(options, base, device)
     every = options.target_modules not in ("auto",)
     densest = max(sum(row.learned) / len(row.ids) for row in learned.rows)
     load = Load(
         tokens=capacity,
         learned=round(capacity * densest),
-        dtype=dtype,
+        dtype=_packed_dtype(options, device, dtype) if kernel == "packed" else dtype,
         kernel=kernel,
         adapter_parameters=plan.adapter_parameters(
             base.shape, rank=options.lora_rank, every_layer=every
@@ -151,11 +146,25 @@ def _load(options: FinetuneOptions, base: Base, learned: Encoding, device: str, 
     )
     free = memory.available(device)
     if options.kernel == "auto" and kernel == "unpacked" and not plan.fits(base, load, free):
-        packed = replace(load, kernel="packed", dtype="float32")
+        packed = replace(load, kernel="packed", dtype=_packed_dtype(options, device, dtype))
         load = packed if plan.fits(base, packed, free) else load
     if options.gradient_checkpointing == "auto" and not plan.fits(base, load, free):
         load = replace(load, checkpointing=True)
     return load
+
+
+def _kernel(options: FinetuneOptions, base: Base, device: str) -> Kernel:
+    """Packed weights stay packed on a card, whose memory is short; a CPU is far faster without."""
+    if not base.is_gptq:
+        return "plain"
+    if options.kernel == "auto":
+        return "packed" if device.startswith("cuda") else "unpacked"
+    return options.kernel
+
+
+def _packed_dtype(options: FinetuneOptions, device: str, dtype: str) -> str:
+    """GPTQModel's kernels that can learn are several times slower in bfloat16 on a CPU."""
+    return "float32" if device == "cpu" and options.dtype == "auto" else dtype
 
 
 def _capacity(options: FinetuneOptions, learned: Encoding, device: str) -> int:
@@ -166,7 +175,7 @@ def _capacity(options: FinetuneOptions, learned: Encoding, device: str) -> int:
 
 
 def _settings(
-    options: FinetuneOptions, learned: Encoding, load: Load, output: Path, device: str, dtype: str
+    options: FinetuneOptions, learned: Encoding, load: Load, output: Path, device: str
 ) -> Settings:
     rows_per_step = options.train_batch_size * options.gradient_accumulation_step
     per_epoch = -(-len(learned.rows) // rows_per_step)
@@ -185,7 +194,7 @@ def _settings(
         eval_steps=options.eval_steps or max(1, total // 10),
         seed=options.seed,
         device=device,
-        dtype=load.dtype if load.kernel == "packed" else dtype,
+        dtype=load.dtype,
         trackers=reporting.trackers(options.report_to),
         curves=output.parent / reporting.RUNS / output.name,
     )
