@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import fake_hub
+import tiny
 from lightkorllm import hub
 
 FILES = {
@@ -115,6 +116,25 @@ def test_a_folder_is_uploaded_whole_and_only_when_asked(tmp_path: Path) -> None:
             "README.md": "# 모델 카드".encode(),
         }
         assert "Bearer hf_testtoken" in server.tokens
+
+
+def test_a_finished_adapter_is_uploaded_without_the_names_of_local_folders(tmp_path: Path) -> None:
+    base = tiny.llama(tmp_path / "작은-모델")
+    data = tmp_path / "상담.jsonl"
+    data.write_text('{"question": "배송은요?", "answer": "이틀이면 옵니다."}', encoding="utf-8")
+    arguments = (
+        f"finetune --model {base} --dataset {data} --output_dir {tmp_path / 'lora'} "
+        "--max_train_step 1 --samples 0 --force --device cpu --upload_dir me/my-lora"
+    )
+    program = f"from lightkorllm.cli import main; raise SystemExit(main({arguments.split()!r}))"
+    with fake_hub.running({}) as server:
+        ran = _run(program, server, tmp_path / "home")
+        assert ran.returncode == 0, ran.stderr
+        sent = server.repositories["me/my-lora"]
+    assert "올렸습니다" in ran.stdout
+    assert set(sent) == {file.name for file in (tmp_path / "lora").iterdir()}
+    assert not [name for name, content in sent.items() if str(tmp_path).encode() in content]
+    assert b"base_model:" not in sent["README.md"]  # a folder's name is no repository's
 
 
 def test_an_upload_that_fails_leaves_the_folder_and_says_so(tmp_path: Path) -> None:

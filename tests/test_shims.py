@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+import checkpoints
+import tiny
+from lightkorllm import record
 from lightkorllm.engines.echo import EchoEngine, saying
 from lightkorllm.errors import BadRequest
 from live import chat_on
@@ -59,3 +62,25 @@ def test_the_originals_quantising_script_is_the_command(tmp_path: Path) -> None:
     assert ran.returncode == 2
     assert "없는-모델" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_the_originals_fine_tuning_script_takes_all_its_flags_to_the_end(tmp_path: Path) -> None:
+    base = checkpoints.gptq(tiny.llama(tmp_path / "원본"), tmp_path / "원본-4bit")
+    (tmp_path / "상담.csv").write_bytes("질문,답변\n배송은요?,이틀이면 옵니다.\n".encode("cp949"))
+    script = Path(__file__).parents[1] / "script" / "local" / "peft_lora_train.py"
+    flags = (
+        f"--base_model_dir {base} --dataset_dir 상담.csv --lora_alpha 32 --lora_dropout 0.05 "
+        "--bias none --lora_rank 8 --train_batch_size 1 --gradient_accumulation_step 4 "
+        "--train_warmup_steps 2 --max_train_step 10 --learning_rate 2e-4 "
+        "--train_output_dir outputs --train_optimizer paged_adamw_8bit"
+    )
+    ran = subprocess.run(
+        [sys.executable, str(script), *flags.split()],
+        cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    told = record.read(tmp_path / "outputs")
+    assert told is not None
+    made = {name: told.settings[name] for name in ("steps", "rank", "alpha", "rows_per_step")}
+    assert made == {"steps": 10, "rank": 8, "alpha": 32, "rows_per_step": 4}
+    assert (tmp_path / "outputs" / "adapter_model.safetensors").is_file()
