@@ -78,7 +78,7 @@ def questions() -> list[Conversation]:
 def answers(asked: Sequence[Conversation], *, adapter: Path | None) -> list[Reply]:
     """Greedy answers, four at a time."""
     chosen = ("none",) if adapter is None else (str(adapter),)
-    params = SamplingParams(LIMIT, temperature=0, repetition_penalty=1)
+    params = SamplingParams(LIMIT, temperature=0)
     chat = lightkorllm.load(peft_lora_dir=chosen, prompt_format="lightkor", n_parallel=4)
     try:
         with ThreadPoolExecutor(4) as pool:
