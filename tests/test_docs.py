@@ -6,15 +6,15 @@ import contextlib
 import io
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
 
+import manual
 from client import call
-from lightkorllm import cli, errors, prompts
+from lightkorllm import cli, prompts
 from lightkorllm.conversation import Conversation
 from lightkorllm.data.options import DataOptions
 from lightkorllm.errors import BadRequest, JobError, LightKorError, SetupError
@@ -23,7 +23,7 @@ from lightkorllm.finetuning.options import FinetuneOptions
 from lightkorllm.generation import Reply, SamplingParams, Usage
 from lightkorllm.merging import MergeOptions
 from lightkorllm.options import ENV_PREFIX, ChatOptions, ServeOptions
-from lightkorllm.prompts.base import PromptFormat, Settings
+from lightkorllm.prompts.base import Settings
 from lightkorllm.quantization.options import QuantizeOptions
 from lightkorllm.repacking.options import ExportOptions
 from lightkorllm.server import faults, wire
@@ -31,11 +31,10 @@ from lightkorllm.terminal import commands
 from lightkorllm.terminal.options import TerminalOptions
 from live import Serve
 
-ROOT = Path(__file__).parent.parent
-README = {"ko": ROOT / "README.md", "en": ROOT / "README.en.md"}
-DOCS = {"ko": ROOT / "docs", "en": ROOT / "docs" / "en"}
-PAGES = ("adapters.md", "api.md", "chat.md", "data.md", "engines.md", "evaluate.md", "export.md",
-         "finetune.md", "operations.md", "options.md", "prompts.md", "quantize.md")  # fmt: skip
+PAGES = ("adapters.md", "api.md", "chat.md", "data.md", "deploy.md", "engines.md", "evaluate.md",
+         "export.md", "extending.md", "finetune.md", "how.md", "moving.md", "openai.md",
+         "operations.md", "options.md", "page.md", "prompts.md", "quantize.md", "security.md",
+         "start.md", "trouble.md")  # fmt: skip
 JOBS = {
     "adapters.md": MergeOptions,
     "chat.md": TerminalOptions,
@@ -46,59 +45,15 @@ JOBS = {
     "quantize.md": QuantizeOptions,
 }
 MARKDOWN = [
-    path for folder in (ROOT, DOCS["ko"], DOCS["en"]) for path in sorted(folder.glob("*.md"))
+    path
+    for folder in (manual.ROOT, manual.EXAMPLES, manual.DOCS["ko"], manual.DOCS["en"])
+    for path in sorted(folder.glob("*.md"))
 ]
 NONE = {"ko": "없음", "en": "none"}
 BODIES = {"inferweb": wire.InferBody, "chatweb": wire.ChatBody}
 HTTP_STATUS = {"not_found": 404, "method_not_allowed": 405}  # Flask's own, the rest is in faults
 
 language = pytest.mark.parametrize("language", ["ko", "en"])
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: the words behind its opening fence and the text inside."""
-
-    info: str
-    text: str
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
-
-
-def _page(name: str, language: str) -> str:
-    return _read(DOCS[language] / name)
-
-
-def _blocks(text: str) -> list[Block]:
-    found = re.findall(r"^```(\S[^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [Block(info, inside) for info, inside in found]
-
-
-def _block(text: str, info: str) -> str:
-    (inside,) = (block.text for block in _blocks(text) if block.info == info)
-    return inside
-
-
-def _rows(text: str) -> Iterator[list[str]]:
-    """The cells of each table row."""
-    for line in text.splitlines():
-        if line.startswith("|"):
-            yield [cell.strip() for cell in line.strip("|").split("|")]
-
-
-def _row(text: str, name: str) -> list[str]:
-    """The one row whose first cell names `name` in code."""
-    (row,) = (cells for cells in _rows(text) if f"`{name}`" in cells[0])
-    return row
-
-
-def _error_classes(root: type[LightKorError] = LightKorError) -> Iterator[type[LightKorError]]:
-    yield root
-    for kind in root.__subclasses__():
-        if kind.__module__ == errors.__name__:
-            yield from _error_classes(kind)
 
 
 def _default(value: object, language: str) -> str:
@@ -112,7 +67,9 @@ def _default(value: object, language: str) -> str:
 def test_every_option_is_told_with_its_flag_variable_key_and_default(
     field: Any, language: str
 ) -> None:
-    flags, variable, key, default, meaning = _row(_page("options.md", language), f"--{field.name}")
+    flags, variable, key, default, meaning = manual.row(
+        manual.page("options.md", language), f"--{field.name}"
+    )
 
     assert field.default is not MISSING
     assert variable == f"`{ENV_PREFIX}{field.name.upper()}`"
@@ -132,7 +89,7 @@ def _aliases(name: str) -> list[str]:
 @language
 @pytest.mark.parametrize("page", JOBS)
 def test_every_option_of_a_job_is_told_with_its_default(page: str, language: str) -> None:
-    text, kind = _page(page, language), JOBS[page]
+    text, kind = manual.page(page, language), JOBS[page]
     shared = fields(ChatOptions) if issubclass(kind, ChatOptions) else ()  # told in options.md
     elsewhere = {field.name: field.default for field in shared}
     for field in fields(kind):
@@ -140,7 +97,7 @@ def test_every_option_of_a_job_is_told_with_its_default(page: str, language: str
             continue
         positional = "Positional" in str(field.type)
         name = "A" if field.name in "ab" else field.name.upper()
-        _, default, meaning = _row(text, name if positional else f"--{field.name}")
+        _, default, meaning = manual.row(text, name if positional else f"--{field.name}")
         assert default == _default(None if field.default == "" else field.default, language)
         assert meaning
 
@@ -150,7 +107,7 @@ def test_every_option_of_a_job_is_told_with_its_default(page: str, language: str
 def test_every_command_of_a_conversation_is_told(command: commands.Command, language: str) -> None:
     (row,) = (
         cells
-        for cells in _rows(_page("chat.md", language))
+        for cells in manual.rows(manual.page("chat.md", language))
         if re.match(rf"`/{command.korean}[ `]", cells[0])
     )
     assert row[1] == f"`/{command.english}`"
@@ -159,7 +116,7 @@ def test_every_command_of_a_conversation_is_told(command: commands.Command, lang
 
 @language
 def test_no_option_is_told_that_does_not_exist(language: str) -> None:
-    told = re.findall(rf"`{ENV_PREFIX}(\w+)`", _page("options.md", language))
+    told = re.findall(rf"`{ENV_PREFIX}(\w+)`", manual.page("options.md", language))
 
     assert sorted(set(told)) == sorted(field.name.upper() for field in fields(ServeOptions))
 
@@ -167,16 +124,16 @@ def test_no_option_is_told_that_does_not_exist(language: str) -> None:
 @language
 @pytest.mark.parametrize("kind", ["ngrok", "cloudflare"])
 def test_every_kind_of_tunnel_is_told_with_its_start(kind: str, language: str) -> None:
-    page = _page("operations.md", language)
-    assert _row(page, kind)[1]
+    page = manual.page("operations.md", language)
+    assert manual.row(page, kind)[1]
     assert f"--tunnel {kind}" in page
     assert ServeOptions(tunnel=kind).tunnel_kind == kind  # type: ignore[arg-type]
 
 
 @language
-@pytest.mark.parametrize("kind", list(_error_classes()), ids=lambda kind: str(kind.code))
+@pytest.mark.parametrize("kind", list(manual.error_classes()), ids=lambda kind: str(kind.code))
 def test_every_error_is_told_with_its_status(kind: type[LightKorError], language: str) -> None:
-    code, status, meaning = _row(_page("api.md", language), kind.code)
+    code, status, meaning = manual.row(manual.page("api.md", language), kind.code)
 
     expected = HTTP_STATUS.get(kind.code) or faults.status(kind.__new__(kind))
     assert code == f"`{kind.code}`"
@@ -198,7 +155,7 @@ def test_flask_gives_the_statuses_that_faults_does_not(serve: Serve, path: str, 
 @language
 @pytest.mark.parametrize("name", wire.ChatBody.model_fields)
 def test_every_request_field_is_told_with_its_default(name: str, language: str) -> None:
-    default = _row(_page("api.md", language), name)[2]
+    default = manual.row(manual.page("api.md", language), name)[2]
 
     known = {field.name: field.default for field in fields(SamplingParams)}
     known["max_new_token"] = ServeOptions.max_new_token
@@ -208,8 +165,10 @@ def test_every_request_field_is_told_with_its_default(name: str, language: str) 
 
 @language
 def test_json_examples_are_valid_json(language: str) -> None:
-    texts = [_read(README[language]), *(_page(name, language) for name in PAGES)]
-    examples = [block for text in texts for block in _blocks(text) if block.info[:4] == "json"]
+    texts = [manual.read(manual.README[language]), *(manual.page(name, language) for name in PAGES)]
+    examples = [
+        block for text in texts for block in manual.blocks(text) if block.info[:4] == "json"
+    ]
 
     assert examples
     for example in examples:
@@ -218,8 +177,8 @@ def test_json_examples_are_valid_json(language: str) -> None:
 
 @language
 def test_the_documented_requests_are_taken_and_answered_as_documented(language: str) -> None:
-    blocks = _blocks(_page("api.md", language))
-    pairs = list(zip(blocks, [*blocks[1:], Block("", "")], strict=True))
+    blocks = manual.blocks(manual.page("api.md", language))
+    pairs = list(zip(blocks, [*blocks[1:], manual.Block("", "")], strict=True))
     requests = [
         (asked, told) for asked, told in pairs if asked.info.removeprefix("json ") in BODIES
     ]
@@ -247,19 +206,19 @@ def _last_event(stream: str) -> Any:
 
 @language
 def test_the_documented_wrong_request_is_refused_as_documented(language: str) -> None:
-    page = _page("api.md", language)
-    body = wire.check_body(wire.ChatBody, json.loads(_block(page, "json chatweb-refused")))
+    page = manual.page("api.md", language)
+    body = wire.check_body(wire.ChatBody, json.loads(manual.block(page, "json chatweb-refused")))
 
     with pytest.raises(BadRequest) as refused:
         wire.conversation_from(body, wire.Labels())
 
-    assert faults.body(refused.value) == json.loads(_block(page, "json error"))
+    assert faults.body(refused.value) == json.loads(manual.block(page, "json error"))
 
 
 @language
 @pytest.mark.parametrize("name", prompts.names())
 def test_every_prompt_format_is_told_with_its_stop_strings(name: str, language: str) -> None:
-    page = _page("prompts.md", language)
+    page = manual.page("prompts.md", language)
     (entry,) = re.findall(rf"^- \*\*`{name}`\*\*(.*?)(?=^- |^\n)", page, re.MULTILINE | re.DOTALL)
 
     if name != "template":  # its stop strings are the model's
@@ -270,42 +229,30 @@ def test_every_prompt_format_is_told_with_its_stop_strings(name: str, language: 
 
 
 @language
-def test_the_first_prompt_format_writes_what_the_page_shows(language: str) -> None:
-    page = _page("prompts.md", language)
-    module: dict[str, Any] = {}
-    source = _block(page, "python shop")
-    exec(source, module)
-    shop: PromptFormat = module["build"](Settings())
-
-    assert len(source.splitlines()) <= 17
-    assert shop.render(Conversation.ask("사과 있어요?")).text == _block(page, "text shop")
-
-
-@language
 def test_the_echo_example_prints_what_the_page_shows(language: str) -> None:
-    page = _page("engines.md", language)
+    page = manual.page("engines.md", language)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(_block(page, "python echo"), {})
+        exec(manual.block(page, "python echo"), {})
 
-    assert printed.getvalue() == _block(page, "text echo")
+    assert printed.getvalue() == manual.block(page, "text echo")
 
 
 @language
 def test_the_data_command_writes_what_the_page_shows(
     language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    page = _page("data.md", language)
-    (tmp_path / "상담.csv").write_text(_block(page, "csv shop"), encoding="utf-8")
+    page = manual.page("data.md", language)
+    (tmp_path / "상담.csv").write_text(manual.block(page, "csv shop"), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
 
     assert cli.main(["data", "상담.csv", "--rows", "1"]) == 0
-    assert capsys.readouterr().out == _block(page, "text shop")
+    assert capsys.readouterr().out == manual.block(page, "text shop")
 
 
-@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(manual.ROOT)))
 def test_python_examples_are_python(path: Path) -> None:
-    for block in _blocks(_read(path)):
+    for block in manual.blocks(manual.read(path)):
         if block.info.split()[0] == "python":
             compile(block.text, str(path), "exec")
 
@@ -315,30 +262,36 @@ def _headings(text: str) -> list[int]:
     return [len(marks) for marks in re.findall(r"^(#+) ", without_code, re.MULTILINE)]
 
 
-def _commands(text: str) -> list[Block]:
-    return [block for block in _blocks(text) if not block.text.startswith("Authorization")]
+def _commands(text: str) -> list[manual.Block]:
+    """The blocks that need no translation."""
+    return [
+        block
+        for block in manual.blocks(text)
+        if not block.text.startswith("Authorization") and block.info != "mermaid"
+    ]
 
 
 @pytest.mark.parametrize("name", ["README", *PAGES])
 def test_the_two_languages_have_the_same_shape_and_the_same_blocks(name: str) -> None:
     korean, english = (
-        _read(README[tongue]) if name == "README" else _page(name, tongue) for tongue in DOCS
+        manual.read(manual.README[tongue]) if name == "README" else manual.page(name, tongue)
+        for tongue in manual.DOCS
     )
 
     assert _headings(korean) == _headings(english)
     assert _commands(korean) == _commands(english)
-    assert len(list(_rows(korean))) == len(list(_rows(english)))
+    assert len(list(manual.rows(korean))) == len(list(manual.rows(english)))
 
 
 def _anchors(path: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
-    titles = re.findall(r"^#+ (.+)$", _read(path), re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", manual.read(path), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(manual.ROOT)))
 def test_relative_links_lead_somewhere(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", _read(path)):
+    for target in re.findall(r"\]\(([^)\s]+)\)", manual.read(path)):
         if target.startswith(("http://", "https://")):
             continue
         file, _, anchor = target.partition("#")
