@@ -10,7 +10,7 @@ KEY = os.environ.get("LIGHTKOR_KEY", "")
 
 def answer(question, history):
     """지금까지 만든 답을 조금씩 길게 냅니다. `history`는 Gradio가 들고 있는 앞선 말들입니다."""
-    client = OpenAI(base_url=f"{SERVER}/v1", api_key=KEY or "아무거나")
+    client = OpenAI(base_url=f"{SERVER}/v1", api_key=KEY or "anything")
     messages = [{"role": "system", "content": "친절하게 답하세요."}]
     messages += [{"role": turn["role"], "content": turn["content"]} for turn in history]
     messages.append({"role": "user", "content": question})

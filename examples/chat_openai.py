@@ -10,7 +10,7 @@ KEY = os.environ.get("LIGHTKOR_KEY", "")
 
 
 def main(question):
-    client = OpenAI(base_url=f"{SERVER}/v1", api_key=KEY or "아무거나")
+    client = OpenAI(base_url=f"{SERVER}/v1", api_key=KEY or "anything")
     model = client.models.list().data[0].id
     stream = client.chat.completions.create(
         model=model,

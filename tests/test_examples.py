@@ -34,11 +34,16 @@ def server() -> Iterator[str]:
     process.kill()
 
 
+def _environ(url: str, *, key: str) -> dict[str, str]:
+    ours = {"LIGHTKOR_URL": url, "LIGHTKOR_KEY": key, "PYTHONIOENCODING": "utf-8"}
+    return {**os.environ, **ours}
+
+
 @pytest.fixture
 def environ(server: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     monkeypatch.setenv("LIGHTKOR_URL", server)
     monkeypatch.setenv("LIGHTKOR_KEY", "lk-example")
-    return {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    return _environ(server, key="lk-example")
 
 
 def _load(name: str) -> Any:
@@ -95,6 +100,16 @@ def test_requests_says_what_was_wrong(environ: dict[str, str]) -> None:
 def test_openai_streams(environ: dict[str, str]) -> None:
     done = _run(sys.executable, "chat_openai.py", "사과", "있어?", environ=environ)
     assert (done.returncode, done.stdout) == (0, "사과 있어?\n"), done.stderr
+
+
+def test_openai_needs_no_key_where_the_server_has_none() -> None:
+    server = Process("--model", "echo").wait_until_ready(within=90)
+    url = f"http://127.0.0.1:{server.port}"
+    try:
+        done = _run(sys.executable, "chat_openai.py", "네?", environ=_environ(url, key=""))
+    finally:
+        server.kill()
+    assert (done.returncode, done.stdout) == (0, "네?\n"), done.stderr
 
 
 def test_fetch_streams_and_keeps_the_history(environ: dict[str, str]) -> None:
