@@ -31,7 +31,12 @@ def run(argv: Sequence[str], *, prog: str) -> None:
     try:
         done = _progress.follow(finetuning.steps(job), _PHASES)
     except KeyboardInterrupt:
-        print("\n멈추고 저장했습니다. 같은 명령으로 이어서 할 수 있습니다.")
+        saved = job.saved_step()
+        print(
+            f"\n멈추고 {saved:,}단계까지 저장했습니다. 같은 명령으로 이어서 할 수 있습니다."
+            if saved
+            else "\n멈추었습니다. 저장한 단계가 없어 같은 명령은 처음부터 합니다."
+        )
         raise
     print(*done.notes, sep="\n", end="\n" if done.notes else "")
     scores = done.record.scores

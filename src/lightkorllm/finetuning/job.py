@@ -67,10 +67,10 @@ class Job:
         rows = len(learned.rows)
         held = len(self.held_out.rows) if self.held_out else 0
         need = plan.need(self.base, self.load)
-        found = training.last_checkpoint(settings.folder) if self.is_begun() else None
+        saved = self.saved_step()
         resume = (
-            f"끊긴 실행을 {training.step_of(found):,}단계 뒤부터 이어 갑니다."
-            if found
+            f"끊긴 실행을 {saved:,}단계 뒤부터 이어 갑니다."
+            if saved
             else "도중에 끊기면 같은 명령으로 이어 갑니다."
         )
         return [
@@ -100,6 +100,11 @@ class Job:
         except (OSError, ValueError):
             return False
         return bool(told == json.loads(json.dumps(self.identity, default=str)))
+
+    def saved_step(self) -> int:
+        """The step behind which this very run goes on; 0 is its beginning."""
+        found = training.last_checkpoint(self.settings.folder) if self.is_begun() else None
+        return training.step_of(found) if found else 0
 
     def note_begin(self) -> None:
         """Write down in the scratch folder which run this is."""
