@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightkorllm import memory
 from lightkorllm.data.encode import Encoded
 from lightkorllm.errors import FinetuningFailed
 from lightkorllm.finetuning.packing import Pack, nats, packs
@@ -131,6 +132,8 @@ def train(
     Closing the generator, or an interrupt, ends training behind the running step with everything
     saved. Raises what training raises.
     """
+    if settings.device == "cpu":
+        memory.keep_freed()
     events: queue.SimpleQueue[Step | BaseException | None] = queue.SimpleQueue()
     run = Run(model, rows, held_out, settings, events.put)
     thread = threading.Thread(target=run.go, name="finetune", daemon=True)
