@@ -16,11 +16,11 @@ FLOORS = [  # from the ground up; a module imports only from lower floors or its
     {"conversation", "generation"},
     {"options", "record", "gguf_header", "embedded", "checkpoint", "catalog"},
     {"fingerprint", "lora", "shape"},
-    {"prompts", "pretrained", "hardware", "memory", "plotting", "hub", "vocabulary"},
+    {"prompts", "pretrained", "hardware", "memory", "plotting", "hub", "vocabulary", "cards"},
     {"repacking", "data"},
     {"engines", "evaluation"},
     {"chat", "merging", "quantization", "finetuning"},
-    {"server", "terminal"},
+    {"server", "terminal", "fitting", "doctor"},
     {"cli"},
     {"__main__"},
 ]

@@ -52,8 +52,8 @@ class Gptq:
 
     bits: int
     group_size: int
-    sym: bool
-    desc_act: bool
+    sym: bool = True
+    desc_act: bool = False
     version: int = 1
 
 

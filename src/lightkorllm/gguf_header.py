@@ -37,13 +37,14 @@ class GgufHeader:
     """Metadata by key; arrays longer than 64 items (vocabularies) are left out.
 
     `tensors` are shapes by name, outermost first as in PyTorch; their data begins at `data_start`,
-    each at its own of `starts` from there.
+    each at its own of `starts` from there; `kinds` are ggml's numbers of their formats.
     """
 
     metadata: dict[str, Any]
     tensors: dict[str, tuple[int, ...]] = field(default_factory=dict)
     data_start: int = 0
     starts: dict[str, int] = field(default_factory=dict)
+    kinds: dict[str, int] = field(default_factory=dict)
 
     def __getitem__(self, key: str) -> Any:
         return self.metadata[key]
@@ -113,14 +114,14 @@ class _Cursor:
             raise ValueError("not GGUF 2 or 3")
         count, pairs = self._number("Q"), self._number("Q")
         metadata = {self._string(): self._value(self._number("I")) for _ in range(pairs)}
-        tensors, starts = {}, {}
+        tensors, kinds, starts = {}, {}, {}
         for _ in range(count):
             name = self._string()
             tensors[name] = self._shape()
-            self._skip(4)  # its kind
+            kinds[name] = int(self._number("I"))
             starts[name] = int(self._number("Q"))
         alignment = int(metadata.get("general.alignment", 32))
-        return GgufHeader(metadata, tensors, -(-self._at // alignment) * alignment, starts)
+        return GgufHeader(metadata, tensors, -(-self._at // alignment) * alignment, starts, kinds)
 
     def _shape(self) -> tuple[int, ...]:
         """A tensor's sizes, which the file has innermost first."""

@@ -12,6 +12,7 @@ from lightkorllm.checkpoint import Checkpoint, Tensor
 from lightkorllm.gguf_header import GgufHeader
 
 _LAYER = re.compile(r"(\.(layers|h|blocks)|^blk)\.\d+\.")
+_INTERLEAVED = (2, 10, 12, 20)  # Q4_0, Q2_K, Q4_K and IQ4_NL, as ggml numbers them
 _PACKED = (".qweight", ".qzeros", ".scales", ".g_idx")
 # Every how many layers one sees everything, where the config or the file does not say.
 _WIDE_EVERY = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4}
@@ -23,8 +24,9 @@ class Shape:
 
     `parameters` counts all weights, `linear` those in the matrices of the layers, which
     quantising packs. `stored` is bytes of all weights as they lie on disk, `packed` those of
-    GPTQ's tensors, `in_layers` those within the layers. `context` is tokens that the model was
-    made for, 0 unknown. Of the layers, `local` ones remember `window` tokens, and `stateful`
+    GPTQ's tensors, `in_layers` those within the layers, and `interleaved` those that llama.cpp
+    copies into an order of its own where it computes on a CPU. `context` is tokens that the model
+    was made for, 0 unknown. Of the layers, `local` ones remember `window` tokens, and `stateful`
     ones (linear attention) none.
     """
 
@@ -40,6 +42,7 @@ class Shape:
     linear: int = 0
     packed: int = 0
     in_layers: int = 0
+    interleaved: int = 0
     context: int = 0
     window: int = 0
     local: int = 0
@@ -113,7 +116,7 @@ def of_gguf(header: GgufHeader, size: int) -> Shape:
     hidden, heads = number("embedding_length"), number("attention.head_count", 1)
     layers, window = number("block_count"), number("attention.sliding_window")
     inside = {name: prod(shape) for name, shape in header.tensors.items() if _LAYER.search(name)}
-    embedding = header.tensors.get("token_embd.weight", (0,))
+    embedding, sizes = header.tensors.get("token_embd.weight", (0,)), header.sizes(size)
     return Shape(
         hidden=hidden,
         intermediate=number("feed_forward_length", 4 * hidden),
@@ -125,7 +128,8 @@ def of_gguf(header: GgufHeader, size: int) -> Shape:
         parameters=sum(prod(shape) for shape in header.tensors.values()),
         stored=size,
         linear=sum(n for name, n in inside.items() if len(header.tensors[name]) == 2),
-        in_layers=sum(header.sizes(size)[name] for name in inside),
+        in_layers=sum(sizes[name] for name in inside),
+        interleaved=sum(sizes[name] for name in inside if header.kinds[name] in _INTERLEAVED),
         context=header.train_context,
         window=window,
         local=_local_in_gguf(header, layers) if window else 0,

@@ -24,7 +24,7 @@ def run(argv: Sequence[str], *, prog: str) -> None:
         raise OptionError("FILE", f"볼 데이터를 주세요: {prog} 파일")
 
     from lightkorllm import data
-    from lightkorllm.cli import _logging, _rows
+    from lightkorllm.cli import _json, _logging, _rows
     from lightkorllm.data import overview
 
     _logging.to_stderr("warning", style="plain")
@@ -33,7 +33,7 @@ def run(argv: Sequence[str], *, prog: str) -> None:
         print(*overview.dataset_lines(dataset), sep="\n", flush=True)
     preview = _preview(options, dataset)
     if options.json:
-        _print_json(overview.as_json(dataset, preview))
+        _json.show(overview.as_json(dataset, preview))
         return
     print(*overview.preview_lines(dataset, preview), sep="\n")
     _rows.show(dataset, preview)
@@ -77,11 +77,3 @@ def _tokenizer(model: str) -> tuple[Path, Any]:
         )
         return path, pretrained.load_gguf_tokenizer(path)
     return path, pretrained.load_tokenizer(path)
-
-
-def _print_json(told: dict[str, Any]) -> None:
-    """Where the output cannot hold Korean, it is escaped."""
-    import json
-
-    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    print(json.dumps(told, ensure_ascii=not is_unicode, indent=2))
