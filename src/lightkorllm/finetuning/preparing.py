@@ -49,6 +49,7 @@ def prepare(options: FinetuneOptions) -> Job:
     learned, held_out, datasets = _encoded(options, loaded, encoder)
     load = _load(options, base, learned, compute.device, compute.dtype)
     settings = _settings(options, learned, load, output, compute.device)
+    settings = replace(settings, keep_freed=_has_plenty(base, load, compute.device))
     if not options.force:
         plan.require_space(base, load, free=memory.available(compute.device))
         plan.require_disk(load, output.parent, free=memory.disk(output.parent).free)
@@ -64,6 +65,12 @@ def prepare(options: FinetuneOptions) -> Job:
     )  # fmt: skip
     _require_no_other_run(job)
     return job
+
+
+def _has_plenty(base: Base, load: Load, device: str) -> bool:
+    """Whether main memory has room for twice what is needed."""
+    free = memory.available(device)
+    return device == "cpu" and free is not None and free > 2 * plan.need(base, load).total
 
 
 def _output(options: FinetuneOptions) -> Path:

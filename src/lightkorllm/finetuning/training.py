@@ -45,7 +45,8 @@ class Point:
 class Settings:
     """How to train; `total` steps of `rows_per_step` rows, at most `capacity` tokens at once.
 
-    TensorBoard, where it is one of the `trackers`, writes to the folder `curves`.
+    TensorBoard, where it is one of the `trackers`, writes to the folder `curves`. With `keep_freed`
+    memory is kept from step to step: faster, but more of it is held.
     """
 
     folder: Path
@@ -65,6 +66,7 @@ class Settings:
     trackers: tuple[str, ...] = ()
     curves: Path = Path("runs")
     packed: bool = True
+    keep_freed: bool = False
 
 
 @dataclass
