@@ -1,10 +1,10 @@
-# make serve · make test · make chain · make check · make fix · make bench: each does its own set-up.
+# make serve · make test · make chain · make check · make fix · make bench · make docs: each does its own set-up.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test chain check fix bench clean
+.PHONY: serve test chain check fix bench docs clean
 
 # Only what serving needs; `make test` adds the rest to the same environment.
 $(VENV)/.serve: pyproject.toml
@@ -41,6 +41,11 @@ $(VENV)/.browser: $(VENV)/.node
 	    || echo "no browser could be installed: the page's browser tests will be skipped"; fi
 	touch $@
 
+$(VENV)/.docs: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
+	touch $@
+
 serve: $(VENV)/.serve
 	$(BIN)/lightkorllm serve $(ARGS)
 
@@ -62,6 +67,10 @@ fix: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/serve.py $(ARGS)
+
+docs: $(VENV)/.docs
+	$(BIN)/python docs/site.py build/pages
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
