@@ -14,12 +14,13 @@ import pytest
 
 import manual
 from client import call
-from lightkorllm import cli, prompts
+from lightkorllm import catalog, cli, prompts
 from lightkorllm.conversation import Conversation
 from lightkorllm.data.options import DataOptions
 from lightkorllm.errors import BadRequest, JobError, LightKorError, SetupError
 from lightkorllm.evaluation.options import EvaluateOptions
 from lightkorllm.finetuning.options import FinetuneOptions
+from lightkorllm.fitting.options import FitOptions, ModelsOptions
 from lightkorllm.generation import Reply, SamplingParams, Usage
 from lightkorllm.merging import MergeOptions
 from lightkorllm.options import ENV_PREFIX, ChatOptions, ServeOptions
@@ -32,9 +33,9 @@ from lightkorllm.terminal.options import TerminalOptions
 from live import Serve
 
 PAGES = ("adapters.md", "api.md", "chat.md", "data.md", "deploy.md", "engines.md", "evaluate.md",
-         "export.md", "extending.md", "finetune.md", "how.md", "moving.md", "openai.md",
-         "operations.md", "options.md", "page.md", "prompts.md", "quantize.md", "security.md",
-         "start.md", "trouble.md")  # fmt: skip
+         "export.md", "extending.md", "finetune.md", "how.md", "models.md", "moving.md",
+         "openai.md", "operations.md", "options.md", "page.md", "prompts.md", "quantize.md",
+         "security.md", "start.md", "trouble.md")  # fmt: skip
 JOBS = {
     "adapters.md": MergeOptions,
     "chat.md": TerminalOptions,
@@ -42,6 +43,7 @@ JOBS = {
     "evaluate.md": EvaluateOptions,
     "export.md": ExportOptions,
     "finetune.md": FinetuneOptions,
+    "models.md": FitOptions,
     "quantize.md": QuantizeOptions,
 }
 MARKDOWN = [
@@ -112,6 +114,24 @@ def test_every_command_of_a_conversation_is_told(command: commands.Command, lang
     )
     assert row[1] == f"`/{command.english}`"
     assert row[2]
+
+
+@language
+@pytest.mark.parametrize("field", fields(ModelsOptions), ids=lambda field: str(field.name))
+def test_every_option_of_models_is_told_with_its_default(field: Any, language: str) -> None:
+    _, default, meaning = manual.row(manual.page("models.md", language), f"--{field.name}")
+    assert default == _default(field.default, language)
+    assert meaning
+
+
+@language
+def test_every_model_of_the_catalogue_is_told_and_no_other(language: str) -> None:
+    rows = [cells for cells in manual.rows(manual.page("models.md", language)) if len(cells) == 5]
+    told = [(cells[0], cells[1]) for cells in rows if "/" in cells[1]]
+    known = [(f"`{entry.name}`", f"`{entry.repository}`") for entry in catalog.entries()]
+    assert told == known
+    first = manual.read(manual.README[language]).partition("| `")[2]
+    assert first.startswith(catalog.entries()[0].name)
 
 
 @language

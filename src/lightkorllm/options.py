@@ -33,7 +33,8 @@ class ModelOptions:
     quantized_model_dir: Annotated[
         str | None, arg(aliases=["--model"], metavar="QUANTIZED_MODEL_DIR")
     ] = None
-    """모델: .gguf 파일 또는 모델 폴더. 생략하면 내장 모델(Gemma 3 270M)을 씁니다."""
+    """모델: .gguf 파일, 모델 폴더, 저장소 이름, 또는 lightkorllm models가 보여 주는 이름.
+    생략하면 내장 모델(Gemma 3 270M)을 씁니다."""
 
     peft_lora_dir: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="PEFT_LORA_DIR")] = ()
     """(선택) LoRA 어댑터: PEFT 폴더나 GGUF 파일. 이름=경로 꼴로 여러 번 줄 수 있고, none이면

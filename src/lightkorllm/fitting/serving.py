@@ -6,6 +6,7 @@ llama.cpp on a CPU was measured, see docs/models.md; on cards the figures are re
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from lightkorllm.finetuning.base import Base
 from lightkorllm.shape import Shape
@@ -61,6 +62,17 @@ class Need:
 def need(model: Base, load: Load) -> Need:
     """What a model takes at most while it answers `load.requests` questions of full length."""
     return _llamacpp(model, load) if load.engine == "llamacpp" else _transformers(model, load)
+
+
+def can_be_gguf(model: Base) -> bool:
+    """Whether llama.cpp can run it: it is a GGUF file, or of a kind that we can repack here."""
+    if model.checkpoint is None:
+        return True
+    if find_spec("gguf") is None:
+        return False
+    from lightkorllm.repacking import architectures
+
+    return model.model_type in architectures.known()
 
 
 def as_gguf(model: Base) -> int:

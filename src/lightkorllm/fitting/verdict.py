@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
-from typing import Any
 
 from lightkorllm import catalog, embedded, memory
 from lightkorllm.errors import OptionError
 from lightkorllm.finetuning import plan
 from lightkorllm.finetuning.base import Base
-from lightkorllm.fitting import learning, places, serving
+from lightkorllm.fitting import changes, learning, serving
+from lightkorllm.fitting.changes import Change
 from lightkorllm.fitting.options import FitOptions
 from lightkorllm.fitting.places import Place
 from lightkorllm.fitting.serving import Load
@@ -19,11 +18,8 @@ from lightkorllm.fitting.serving import Load
 DEFAULT_CONTEXT = 4096
 _MOST_CONTEXT = 131_072  # tokens to look at where a model does not tell its own limit
 _STEP = 256
-_LEAST_CONTEXT = 512
 _SERVE_PARALLEL = 4
-_MOST_CHANGES = 3
 _SHARE_LEARNING = 1.5  # about what LoRA on 4 bit takes beside serving, at 1,000 tokens at once
-_FOUR_BIT_GGUF = 4.85  # bits of a weight in Q4_K_M, its wider tensors included
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +29,6 @@ class Part:
     name: str
     size: int
     reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Something to change, in Korean, and bytes of the place that are needed then."""
-
-    words: str
-    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +102,7 @@ def _serving(model: Base, place: Place, options: FitOptions) -> Verdict:
     short = need.needed > place.room
     return Verdict(
         model, place, f"{load.engine}, {_numbers(load)}", parts, need.loaded, longest,
-        tuple(_that_fit(_milder(model, load), place)) if short else (),
+        tuple(changes.that_fit(model, load, place)) if short else (),
         _command(model, load), tuple(_notes(model, place, load)), need.copied,
     )  # fmt: skip
 
@@ -140,11 +128,7 @@ def _runs_on_torch(model: Base, place: Place) -> bool:
     """As `serve` decides: a folder on a card, or one of a kind that can't become GGUF."""
     if model.checkpoint is None:
         return False
-    if place.runs_torch or find_spec("gguf") is None:
-        return True
-    from lightkorllm.repacking import architectures
-
-    return model.model_type not in architectures.known()
+    return place.runs_torch or not serving.can_be_gguf(model)
 
 
 def _dtype(model: Base, place: Place) -> str:
@@ -161,94 +145,6 @@ def _longest(fits: Callable[[int], bool], limit: int) -> int:
     if low == limit // _STEP and limit % _STEP and fits(limit):
         return limit
     return low * _STEP
-
-
-@dataclass(frozen=True, slots=True)
-class _Try:
-    """A way to take less: the kinds of its steps, their words, and the model and load then."""
-
-    kinds: frozenset[str]
-    words: tuple[str, ...]
-    model: Base
-    load: Load
-
-    def then(self, kind: str, words: str, **changes: Any) -> _Try:
-        return _Try(
-            self.kinds | {kind}, (*self.words, words), self.model, replace(self.load, **changes)
-        )
-
-
-def _milder(model: Base, load: Load) -> Iterator[_Try]:
-    """Ways to take less memory, mildest first."""
-    now = _Try(frozenset(), (), model, load)
-    yield from _same_weights(now)
-    for packed in _fewer_bits(now):
-        yield packed
-        yield from _same_weights(packed)
-
-
-def _same_weights(now: _Try) -> Iterator[_Try]:
-    starts = [now]
-    if now.load.engine == "llamacpp" and now.load.kv_type == "f16":
-        starts.append(now.then("kv", "--kv_type q8_0", kv_type="q8_0"))
-        yield starts[-1]
-    for start in list(starts):
-        if start.load.requests > 1:
-            starts.append(start.then("parallel", "--n_parallel 1", requests=1))
-            yield starts[-1]
-    for start in starts:
-        tokens = start.load.context // 2
-        while tokens >= _LEAST_CONTEXT:
-            yield start.then("context", f"--context_length {tokens}", context=tokens)
-            tokens //= 2
-
-
-def _fewer_bits(now: _Try) -> Iterator[_Try]:
-    """The model in 4 bit, where it has more."""
-    shape = now.model.shape
-    if now.model.is_gptq or shape.stored * 8 < 6 * shape.parameters:
-        return
-    if now.model.checkpoint is None:
-        less = replace(shape, stored=int(shape.parameters * _FOUR_BIT_GGUF / 8))
-        words = "4비트 GGUF(Q4_K_M)"
-    else:
-        size = shape.quantised()
-        rest = (shape.parameters - shape.linear) * 2
-        less = replace(shape, stored=size, packed=size - rest)
-        words = f"4비트로 양자화(lightkorllm quantize --model {now.model.name})"
-    model = replace(now.model, shape=less)
-    yield _Try(now.kinds | {"bits"}, (*now.words, words), model, now.load)
-
-
-def _that_fit(ways: Iterable[_Try], place: Place) -> Iterator[Change]:
-    """The first ways that fit and have no needless step; then a part of the layers on a card."""
-    taken: list[frozenset[str]] = []
-    for way in ways:
-        total = serving.need(way.model, way.load).needed
-        if total <= place.room and not any(kinds <= way.kinds for kinds in taken):
-            taken.append(way.kinds)
-            yield Change(" ".join(way.words), total)
-            if len(taken) == _MOST_CHANGES:
-                return
-    if not taken and place.kind == "card":
-        yield from _partly_on_card(way.model, way.load, place)
-
-
-def _partly_on_card(model: Base, load: Load, place: Place) -> Iterator[Change]:
-    """llama.cpp with as many layers on the card as fit, the rest in main memory."""
-    load = replace(load, engine="llamacpp")
-    need, layers = serving.need(model, load), max(1, model.shape.layers)
-    fixed = need.activations + need.overhead
-    each = (need.weights + need.cache) // layers
-    on_card = min(layers, (place.room - fixed) // max(1, each))
-    rest = (layers - on_card) * each
-    if on_card < 1 or rest > places.main_memory().room:
-        return
-    yield Change(
-        f"GGUF로 {on_card}/{layers}층만 카드에(--engine llamacpp --gpu_layers {on_card}, 나머지 "
-        f"{memory.text(rest)}는 주 메모리. GPU용 xllamacpp가 있어야 합니다)",
-        fixed + on_card * each,
-    )
 
 
 def described(model: Base) -> str:
