@@ -25,7 +25,7 @@ from finetunes import SHORT, options
 from lightkorllm import checkpoint, finetuning, plotting, pretrained, record
 from lightkorllm.cli import main
 from lightkorllm.errors import DataBroken, FinetuningFailed, NotEnough, OptionError
-from lightkorllm.finetuning import Finetuned, FinetuneOptions, packing, training
+from lightkorllm.finetuning import Finetuned, FinetuneOptions, best, packing, training
 from lightkorllm.memory import Space
 
 TRAINER = "lightkorllm.finetuning.watched_trainer"
@@ -122,6 +122,15 @@ def test_of_a_run_that_learns_by_heart_the_best_adapter_is_kept(
     assert done.record.scores["held_out_loss"] == pytest.approx(losses[wanted], abs=1e-4)
     assert bool(done.notes) is (keep == "best")
     assert _loss_of(done, plain, talks) == pytest.approx(losses[wanted], rel=2e-3)
+
+
+def test_a_held_out_loss_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    for step, (weight, loss) in enumerate([(1.0, 2.0), (2.0, math.nan), (3.0, 2.5)], start=1):
+        torch.nn.init.constant_(model.weight, weight)
+        best.keep(model, tmp_path, step=step, loss=loss)
+    assert best.put_back(model, tmp_path) == 1
+    assert model.weight.item() == 1.0
 
 
 def _loss_of(done: Finetuned, base: Path, talks: Path) -> float | None:

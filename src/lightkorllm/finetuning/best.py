@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,11 @@ _FILE = "best.safetensors"
 
 
 def keep(model: Any, folder: Path, *, step: int, loss: float) -> None:
-    """Write the trainable weights down, unless an earlier step did better."""
+    """Write the trainable weights down, unless an earlier step did better or nothing was told."""
     from safetensors.torch import save_file
 
     before = _told(folder / _FILE)
-    if before and before[1] <= loss:
+    if not math.isfinite(loss) or (before and before[1] <= loss):
         return
     weights = {name: value.detach().cpu() for name, value in _trainable(model)}
     draft = folder / f"{_FILE}.part"
