@@ -34,8 +34,8 @@ from live import Serve
 
 PAGES = ("adapters.md", "api.md", "chat.md", "colab.md", "data.md", "deploy.md", "engines.md",
          "evaluate.md", "export.md", "extending.md", "finetune.md", "how.md", "models.md",
-         "moving.md", "openai.md", "operations.md", "options.md", "page.md", "prompts.md", "quantize.md",
-         "security.md", "start.md", "trouble.md")  # fmt: skip
+         "moving.md", "openai.md", "operations.md", "options.md", "page.md", "prompts.md",
+         "quantize.md", "security.md", "start.md", "trouble.md")  # fmt: skip
 JOBS = {
     "adapters.md": MergeOptions,
     "chat.md": TerminalOptions,
