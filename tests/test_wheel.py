@@ -105,7 +105,9 @@ def test_the_sdist_can_be_tested_and_built_again(dist: Path) -> None:
         *("src/lightkorllm/__init__.py", "tests/conftest.py", "docker/Dockerfile"),
         *("docs/options.md", "api/main.py", "requirements-cpu.txt"),
     } <= names
-    assert not [name for name in names if "__pycache__" in name or name.endswith(".gguf")]
+    assert not [name for name in names if "__pycache__" in name]
+    models = [name for name in names if name.endswith(".gguf")]
+    assert models == ["src/lightkorllm/embedded_adapter/adapter.gguf"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="scripts are programs there")

@@ -89,7 +89,9 @@ def of_apple(machine: str, chip: str, memory: str) -> tuple[Card, ...]:
 def _told(*command: str) -> str:
     """What a program writes; "" where it isn't there or fails."""
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        ran = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
         return ""
     return ran.stdout
