@@ -30,6 +30,7 @@ class FakeHub(ThreadingHTTPServer):
     """Repositories as `{"owner/name": {"file": bytes}}`; `paths` are the requests it got."""
 
     daemon_threads = True
+    request_queue_size = 64
 
     def __init__(self, repositories: dict[str, dict[str, bytes]]) -> None:
         super().__init__(("127.0.0.1", 0), _Answer)

@@ -86,6 +86,24 @@ def test_a_name_of_the_catalogue_is_the_repository_that_it_stands_for(tmp_path: 
     assert ran.stdout.split() == ["kanana-1.5-2.1b-instruct-2505"], ran.stderr
 
 
+def test_a_repository_of_gguf_files_gives_the_usual_one(tmp_path: Path) -> None:
+    program = (
+        "from lightkorllm import hub\n"
+        "from lightkorllm.errors import ModelNotFound\n"
+        "print(hub.resolve_model('ours/ko-GGUF').read_text())\n"
+        "try: hub.resolve_model('ours/other-GGUF')\n"
+        "except ModelNotFound as error: print(error.message)\n"
+    )
+    several = {"ko-Q4_K_M.gguf": b"four bit", "ko-Q8_0.gguf": b"eight", "README.md": b"#"}
+    unusual = {"a-Q5_K_M.gguf": b"five", "a-Q8_0.gguf": b"eight"}
+    with fake_hub.running({"ours/ko-GGUF": several, "ours/other-GGUF": unusual}) as server:
+        ran = _run(program, server, tmp_path / "home")
+        assert not [path for path in server.paths if "Q8_0" in path]
+    told, refused = ran.stdout.splitlines()
+    assert told == "four bit", ran.stderr
+    assert "a-Q5_K_M.gguf, a-Q8_0.gguf" in refused
+
+
 def test_a_repository_that_is_not_there_is_told_in_a_sentence(tmp_path: Path) -> None:
     with fake_hub.running({}) as server:
         ran = _run(

@@ -37,9 +37,28 @@ def check_name(name: str, *, option: str) -> None:
 def fetch(name: str) -> Path:
     """The local folder of a repository's model, downloaded where it isn't here yet.
 
+    Of a repository that holds nothing but GGUF, the path of the usual file.
     Raises `ModelNotFound` where it cannot be had, and `MissingPackage`.
     """
-    return _fetch(name, _WANTED)
+    folder = _fetch(name, _WANTED)
+    if any(folder.rglob("*.safetensors")):
+        return folder
+    ggufs = [file for file in files(name) if file.lower().endswith(".gguf")]
+    return _fetch_file(name, usual_gguf(name, ggufs)) if ggufs else folder
+
+
+def usual_gguf(name: str, ggufs: Sequence[str]) -> str:
+    """The file of a repository that is usually wanted: Q4_K_M, or the only one.
+
+    Raises `ModelNotFound` with the names where it can't be told.
+    """
+    usual = [file for file in ggufs if "q4_k_m" in file.lower()] or ggufs
+    if len(usual) > 1:
+        raise ModelNotFound(
+            f"{name}에 GGUF가 여럿입니다: {', '.join(sorted(usual)[:8])}. 하나를 내려받아 그 "
+            "파일의 경로를 주세요."
+        )
+    return usual[0]
 
 
 def fetch_settings(name: str) -> Path:
@@ -93,6 +112,14 @@ def _fetch(name: str, patterns: Sequence[str]) -> Path:
     hub = _hub()
     try:
         return Path(hub.snapshot_download(name, allow_patterns=list(patterns)))
+    except Exception as error:
+        raise _not_had(name, error) from error
+
+
+def _fetch_file(name: str, file: str) -> Path:
+    hub = _hub()
+    try:
+        return Path(hub.hf_hub_download(name, file))
     except Exception as error:
         raise _not_had(name, error) from error
 

@@ -44,7 +44,7 @@ def _remote(name: str) -> Base:
     sizes = hub.files(name)
     ggufs = [file for file in sizes if file.lower().endswith(".gguf")]
     if ggufs and not any(file.endswith(".safetensors") for file in sizes):
-        return _remote_gguf(name, _one_of(name, ggufs), sizes)
+        return _remote_gguf(name, hub.usual_gguf(name, ggufs), sizes)
     folder = hub.fetch_settings(name)
     headers = {
         file: _header(name, file, sizes[file.name])
@@ -64,17 +64,6 @@ def _header(name: str, file: Path, size: int) -> dict[str, checkpoint.Tensor]:
     if len(start) < length < size:
         start = hub.first_bytes(name, file.name, length)
     return checkpoint.parse_header(io.BytesIO(start), file, size=size)
-
-
-def _one_of(name: str, files: list[str]) -> str:
-    """The file that is usually wanted: Q4_K_M, or the only one."""
-    usual = [file for file in files if "q4_k_m" in file.lower()] or files
-    if len(usual) > 1:
-        raise ModelNotFound(
-            f"{name}에 GGUF가 여럿입니다: {', '.join(sorted(usual)[:8])}. 하나를 내려받아 그 "
-            "파일의 경로를 주세요."
-        )
-    return usual[0]
 
 
 def _remote_gguf(name: str, file: str, sizes: dict[str, int]) -> Base:
