@@ -69,6 +69,8 @@ def test_a_folder_of_that_name_goes_before_the_catalogue(
     "argv",
     [
         ["serve", "--model", "kanana-1.5-2b"],
+        ["chat", "--model", "kanana-1.5-2b", "--prompt", "안녕?"],
+        ["fit", "kanana-1.5-2b"],
         ["quantize", "--model", "kanana-1.5-2b"],
         ["finetune", "--model", "kanana-1.5-2b", "--dataset", "builtin:held_out"],
         ["evaluate", "kanana-1.5-2b"],

@@ -14,6 +14,7 @@ import pytest
 
 import fake_hub
 import hollow
+import manual
 from lightkorllm import catalog, cli, fitting, gguf_header, memory
 from lightkorllm.errors import LightKorError, OptionError
 from lightkorllm.fitting import FitOptions, Place, Verdict, places, report
@@ -192,6 +193,25 @@ def test_the_longest_row_can_be_learned_and_a_longer_one_not(llama_2_ko: Path) -
     longest = judged(llama_2_ko, card(8), train=True).longest
     options: dict[str, Any] = {"train": True, "train_batch_size": 1}
     assert judged(llama_2_ko, card(8), max_length=longest, **options).fits
+
+
+@pytest.mark.parametrize("language", ["ko", "en"])
+def test_the_page_shows_what_the_command_writes(
+    language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (shown,) = (
+        block.text
+        for block in manual.blocks(manual.page("models.md", language))
+        if block.text.startswith("$")
+    )
+    command, _, expected = shown.partition("\n")
+    config = {**hollow.LLAMA_2_KO, "quantization_config": hollow.GPTQ}
+    tensors = hollow.llama(hollow.LLAMA_2_KO, group=128)
+    hollow.write(tmp_path / "llama-2-ko-7b-4bit", config, tensors)
+    monkeypatch.chdir(tmp_path)
+
+    assert cli.main(command.split()[2:]) == 0
+    assert capsys.readouterr().out == expected
 
 
 def test_the_numbers_are_told_as_json(llama_2_ko: Path, capsys: pytest.CaptureFixture[str]) -> None:
