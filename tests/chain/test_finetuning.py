@@ -71,4 +71,5 @@ def test_the_adapter_answers_when_it_is_asked_for_and_only_then(
         assert NAME in ask("name")
         assert NAME not in ask(base)
     finally:
+        client.close()
         assert process.end() == 0
