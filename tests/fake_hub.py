@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 
@@ -41,6 +42,15 @@ class FakeHub(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+
+def cache_in(home: Path) -> dict[str, str]:
+    """Variables that keep the library's cache in `home`.
+
+    Importing GPTQModel sets them all, to one folder for every run of this machine.
+    """
+    cache = str(home / "hub")
+    return {"HF_HOME": str(home), "HF_HUB_CACHE": cache, "TRANSFORMERS_CACHE": cache}
 
 
 @contextmanager

@@ -241,7 +241,7 @@ def test_a_nonsense_number_is_refused(flag: str, capsys: pytest.CaptureFixture[s
 
 def _on_hub(argv: list[str], server: fake_hub.FakeHub, home: Path) -> dict[str, Any]:
     environment = {
-        **os.environ, "HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(home),
+        **os.environ, "HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0", **fake_hub.cache_in(home),
         "HF_HUB_DISABLE_XET": "1", "PYTHONUTF8": "1",
     }  # fmt: skip
     ran = subprocess.run(
