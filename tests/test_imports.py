@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "lightkorllm"
 
 FLOORS = [  # from the ground up; a module imports only from lower floors or its own room
-    {"errors", "text", "processes"},
+    {"errors", "progress", "text", "processes"},
     {"conversation", "generation"},
     {"options", "record", "gguf_header", "embedded", "checkpoint", "catalog"},
     {"fingerprint", "lora", "shape"},

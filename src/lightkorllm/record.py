@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +69,14 @@ def write(record: Record, model: Path) -> Path:
     text = json.dumps(asdict(record), ensure_ascii=False, indent=2)
     path.write_text(text + "\n", encoding="utf-8")
     return path
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Those of the packages that are installed, with their versions."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -8,7 +8,7 @@ from unicodedata import east_asian_width
 import pytest
 
 from lightkorllm.cli import _progress
-from lightkorllm.finetuning.training import Step
+from lightkorllm.progress import Step
 
 NOTE = "손실 6.407, 떼어 둔 행 6.393, 학습률 2.0e-04, 초당 배운 토큰 381, 메모리 0.6 GB"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -104,19 +103,9 @@ def _record(job: Job, model: Any, kernel: str, outcome: Outcome, before: float |
             "kernel": kernel,
             "packed": settings.packed,
         },
-        versions=_versions(),
+        versions=record.versions(_PACKAGES),
         scores=scores,
     )
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _about_kept(outcome: Outcome) -> tuple[str, ...]:

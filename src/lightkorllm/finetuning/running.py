@@ -15,7 +15,7 @@ from lightkorllm.finetuning import best, finishing, packing, plan, training
 from lightkorllm.finetuning.job import Finetuned, Job
 from lightkorllm.finetuning.options import FinetuneOptions
 from lightkorllm.finetuning.preparing import prepare
-from lightkorllm.finetuning.training import Step
+from lightkorllm.progress import Step
 
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 

@@ -15,20 +15,9 @@ from lightkorllm import memory
 from lightkorllm.data.encode import Encoded
 from lightkorllm.errors import FinetuningFailed
 from lightkorllm.finetuning.packing import Pack, nats, packs
+from lightkorllm.progress import Step
 
 COMPLETE = "complete"  # the file that says that a checkpoint was written to its end
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """How far training is; `seconds` have passed in this run, `left` is a guess in seconds."""
-
-    phase: str
-    done: int
-    total: int
-    seconds: float
-    left: float | None
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from lightkorllm.finetuning.training import (
     COMPLETE,
     Point,
     Run,
-    Step,
     held_out_loss,
     packs_of,
 )
+from lightkorllm.progress import Step
 
 # Steps in a row without numbers after which a run ends; float16's scaler has to find its size.
 _PATIENCE = {"float16": 20}

@@ -7,8 +7,8 @@ done = quantization.quantize(job.options)
 
 from __future__ import annotations
 
+from lightkorllm.progress import Step
 from lightkorllm.quantization.job import Job, Quantised, prepare, quantize, steps
 from lightkorllm.quantization.options import QuantizeOptions
-from lightkorllm.quantization.running import Step
 
 __all__ = ["Job", "Quantised", "QuantizeOptions", "Step", "prepare", "quantize", "steps"]

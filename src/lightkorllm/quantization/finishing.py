@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -14,7 +13,7 @@ from lightkorllm.checkpoint import Checkpoint
 from lightkorllm.evaluation import Subject
 
 _DROPPED = ("quant_log.csv", "gptq_log*")
-_PACKAGES = ("lightkorllm", "gptqmodel", "torch", "transformers", "tokenizers", "safetensors")
+PACKAGES = ("lightkorllm", "gptqmodel", "torch", "transformers", "tokenizers", "safetensors")
 _PROBES = ("대한민국의 수도는", "오늘 점심으로")
 
 
@@ -101,17 +100,6 @@ def _greedy(subject: Subject, probe: str, tokens: int) -> Any:
             pad_token_id=subject.tokenizer.pad_token_id,
         )
     return answer[0, ids.shape[1] :].cpu()
-
-
-def versions() -> dict[str, str]:
-    """The packages that had a hand in it, with their versions."""
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def card(name: str, *, base: str, settings: Mapping[str, Any], table: str, licence: str) -> str:

@@ -28,12 +28,13 @@ from lightkorllm.data import corpus
 from lightkorllm.errors import OptionError, QuantizationFailed
 from lightkorllm.evaluation import report
 from lightkorllm.evaluation.samples import held_out
+from lightkorllm.progress import Step
 from lightkorllm.prompts.base import PromptFormat
 from lightkorllm.quantization import calibration, finishing, plan
 from lightkorllm.quantization.calibration import Calibration, Share
 from lightkorllm.quantization.options import QuantizeOptions
 from lightkorllm.quantization.plan import Plan
-from lightkorllm.quantization.running import LOG_NAME, Run, Step, run
+from lightkorllm.quantization.running import LOG_NAME, Run, run
 from lightkorllm.record import Record
 
 _RESUMABLE = ("llama", "qwen3_moe")  # the model types whose state GPTQModel can keep
@@ -307,7 +308,7 @@ def _record(job: Job, made: report.Report | None, told: Run) -> Record:
         prompt_format=job.prompt_format,
         data_fingerprint=job.calibration.fingerprint,
         settings=settings,
-        versions=finishing.versions(),
+        versions=record.versions(finishing.PACKAGES),
         scores=scores,
     )
 

@@ -13,23 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from lightkorllm.errors import QuantizationFailed
+from lightkorllm.progress import Step
 
 LOG_NAME = "quantize.log"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """How far a job is: layers in phase `quantise`, steps in `tune`, then `report`.
-
-    `seconds` have passed; `left` is a guess in seconds, None where there is none yet.
-    """
-
-    phase: str
-    done: int
-    total: int
-    seconds: float
-    left: float | None
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
