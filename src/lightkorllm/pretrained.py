@@ -27,6 +27,7 @@ from lightkorllm.errors import MissingPackage, ModelBroken
 log = logging.getLogger(__name__)
 
 _WORTH_KEEPING = 3.0  # seconds that converting a tokenizer took
+_CACHES = ("HF_HOME", "HF_HUB_CACHE", "HF_MODULES_CACHE", "TRANSFORMERS_CACHE")
 _SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
 
 
@@ -204,21 +205,30 @@ def _link(source: Path, target: Path) -> None:
         return
 
 
-def quieten_gptqmodel() -> None:
-    """Keep GPTQModel, which PEFT imports too, from writing a banner to standard output.
+def import_gptqmodel() -> None:
+    """Import GPTQModel, which PEFT does too, without its banner and its hold on our environment.
 
-    Raises `ImportError` without it.
+    It points the hub's cache to a folder of its own, which child processes would then download
+    everything into anew. Raises `ImportError` without it.
     """
     os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")  # else its import fails on two cores
     from logbar import LogBar  # type: ignore[import-untyped, unused-ignore]
 
-    LogBar.shared().setLevel("ERROR")
+    LogBar.shared().setLevel("ERROR")  # it writes to standard output, a banner first
+    before = {name: os.environ.get(name) for name in _CACHES}
+    try:
+        import gptqmodel  # noqa: F401
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _gptq_config(checkpoint: Checkpoint, backend: str) -> dict[str, Any]:
     try:
-        quieten_gptqmodel()
-        import gptqmodel  # noqa: F401
+        import_gptqmodel()
         import optimum  # noqa: F401
     except ImportError:
         raise MissingPackage("GPTQModel이", extra="gptq") from None

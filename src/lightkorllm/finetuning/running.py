@@ -87,7 +87,7 @@ def _begin(job: Job) -> None:
 def _model(job: Job) -> tuple[Any, str]:
     """The base with a fresh adapter on it. Raises `MissingPackage` without PEFT."""
     with suppress(ImportError):  # plain bases do without
-        pretrained.quieten_gptqmodel()
+        pretrained.import_gptqmodel()
     try:
         import peft
     except ImportError:
